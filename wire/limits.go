@@ -1,0 +1,37 @@
+package wire
+
+import "time"
+
+// Version is the first byte of every frame's body. Hello and Welcome keep it for ever.
+const Version = 1
+
+// The limits of single values. A server repeats the first five in its Welcome.
+const (
+	MaxFrame  = 64 << 10 // bytes after the length word
+	MaxPaths  = 64       // in one Lock or Unlock
+	MaxPath   = 4095     // bytes
+	MaxReason = 256      // bytes
+	MaxTag    = 64       // bytes
+	MaxText   = 1024     // bytes of any string that is not a path, a reason or a tag
+	MaxGrace  = 30 * time.Second
+)
+
+// The limits of lists, in elements. A list that is within them may still be more than a frame can hold.
+const (
+	MaxBlockers = 8
+	MaxIDs      = 8000
+	MaxLimits   = 64
+	MaxWords    = 64   // Allowance.Can and Allowance.Engines
+	MaxListed   = 1024 // Rows, Rules, Lines, Others, Groups, Allowance.Paths
+)
+
+// Clip cuts s to at most max bytes, for texts made of what others have written; three dots say that it did.
+func Clip(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	if max < len("...") {
+		return s[:max]
+	}
+	return s[:max-len("...")] + "..."
+}

@@ -1,0 +1,176 @@
+package wire
+
+import "fmt"
+
+// Type is the second byte of a frame's body: requests are below 0x80, what the server sends is above.
+type Type uint8
+
+// The requests.
+const (
+	TypeHello Type = iota + 0x01
+	TypeLock
+	TypeUnlock
+	TypeCancel
+	TypeWhere
+	TypeList
+	TypeWatch
+	TypeStatus
+	TypeBreak
+	TypeReload
+	TypeRules
+	TypeExplain
+	afterRequests
+)
+
+// The answers, and the event Lost.
+const (
+	TypeWelcome Type = iota + 0x81
+	TypeGranted
+	TypeQueued
+	TypeReleased
+	TypeDone
+	TypeError
+	TypeRows
+	TypeChanged
+	TypeStatusReply
+	TypeRulesReply
+	TypeExplained
+	TypeReloaded
+	TypeLost
+	afterAnswers
+)
+
+// Message is one of the messages of this package, as a pointer: *Lock, *Granted and so on.
+type Message interface{ Type() Type }
+
+// Types gives every known type, in the order of their numbers.
+func Types() []Type {
+	var all []Type
+	for t := TypeHello; t < afterRequests; t++ {
+		all = append(all, t)
+	}
+	for t := TypeWelcome; t < afterAnswers; t++ {
+		all = append(all, t)
+	}
+	return all
+}
+
+// IsRequest reports whether clients send it.
+func (t Type) IsRequest() bool { return t >= TypeHello && t < afterRequests }
+
+func (t Type) known() bool { return t.IsRequest() || t >= TypeWelcome && t < afterAnswers }
+
+// String gives the name of the message as in the package comment: "Lock".
+func (t Type) String() string {
+	switch t {
+	case TypeHello:
+		return "Hello"
+	case TypeLock:
+		return "Lock"
+	case TypeUnlock:
+		return "Unlock"
+	case TypeCancel:
+		return "Cancel"
+	case TypeWhere:
+		return "Where"
+	case TypeList:
+		return "List"
+	case TypeWatch:
+		return "Watch"
+	case TypeStatus:
+		return "Status"
+	case TypeBreak:
+		return "Break"
+	case TypeReload:
+		return "Reload"
+	case TypeRules:
+		return "Rules"
+	case TypeExplain:
+		return "Explain"
+	case TypeWelcome:
+		return "Welcome"
+	case TypeGranted:
+		return "Granted"
+	case TypeQueued:
+		return "Queued"
+	case TypeReleased:
+		return "Released"
+	case TypeDone:
+		return "Done"
+	case TypeError:
+		return "Error"
+	case TypeRows:
+		return "Rows"
+	case TypeChanged:
+		return "Changed"
+	case TypeStatusReply:
+		return "StatusReply"
+	case TypeRulesReply:
+		return "RulesReply"
+	case TypeExplained:
+		return "Explained"
+	case TypeReloaded:
+		return "Reloaded"
+	case TypeLost:
+		return "Lost"
+	}
+	return fmt.Sprintf("Type(0x%02x)", uint8(t))
+}
+
+// typeOf is m.Type() without a dynamic call, so that callers of Append can keep their message on the stack; 0 for a
+// message that is not of this package.
+func typeOf(m Message) Type {
+	switch m.(type) {
+	case *Hello:
+		return TypeHello
+	case *Lock:
+		return TypeLock
+	case *Unlock:
+		return TypeUnlock
+	case *Cancel:
+		return TypeCancel
+	case *Where:
+		return TypeWhere
+	case *List:
+		return TypeList
+	case *Watch:
+		return TypeWatch
+	case *Status:
+		return TypeStatus
+	case *Break:
+		return TypeBreak
+	case *Reload:
+		return TypeReload
+	case *Rules:
+		return TypeRules
+	case *Explain:
+		return TypeExplain
+	case *Welcome:
+		return TypeWelcome
+	case *Granted:
+		return TypeGranted
+	case *Queued:
+		return TypeQueued
+	case *Released:
+		return TypeReleased
+	case *Done:
+		return TypeDone
+	case *Error:
+		return TypeError
+	case *Rows:
+		return TypeRows
+	case *Changed:
+		return TypeChanged
+	case *StatusReply:
+		return TypeStatusReply
+	case *RulesReply:
+		return TypeRulesReply
+	case *Explained:
+		return TypeExplained
+	case *Reloaded:
+		return TypeReloaded
+	case *Lost:
+		return TypeLost
+	}
+	return 0
+}
