@@ -1,0 +1,193 @@
+package flock
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Holder is a process outside the broker that has a file locked.
+type Holder struct {
+	PID     int32  // -1: somebody, who could not be found
+	UID     uint32 // effective; meaningless with PID -1
+	Command string // raw bytes of /proc/PID/comm, chosen by the process: the caller escapes them
+	Engine  string // "ofd", "flock", "posix" (a classic fcntl lock) or "lease"
+	Mode    Mode
+}
+
+// A search costs at most this, whatever the machine's users have opened; what is not found by then has PID -1.
+const (
+	outsideTime           = 200 * time.Millisecond
+	outsideProcesses      = 4096
+	outsideDescriptors    = 4096 // looked at in one process
+	outsideHolders        = 16
+	outsideLines          = 128      // locks of the file looked into
+	outsideFdinfo         = 16 << 10 // bytes read of one descriptor's; its locks come first
+	outsideLocks          = 32 << 20 // bytes read of /proc/locks
+	descriptorsBetweenNow = 16       // clock readings cost too
+)
+
+// Outside names the processes other than self that hold locks on a file on which self holds none (an OFD lock does not
+// say whose it is). It is for people: a process may end, and its number be taken, while it is read. Where the kernel does
+// not let us look (not root: other users' descriptors) the number in /proc/locks is believed, or PID is -1.
+//
+// Privileged: any user decides how many locks, processes and descriptors there are, and what his process is called.
+// Nothing is opened or followed but files of proc: stat(2) on another process's FUSE file could hang.
+func Outside(id ID, self int) ([]Holder, error) {
+	s := &search{id: id, self: int32(self), deadline: time.Now().Add(outsideTime), buf: make([]byte, outsideFdinfo)}
+	if err := s.readLocks(); err != nil {
+		return nil, err
+	}
+	if err := s.keepDevice(); err != nil {
+		return nil, err
+	}
+	s.askNamed()
+	if len(s.lines) > 0 {
+		s.askAll()
+	}
+	for _, l := range s.lines {
+		s.found(Holder{PID: -1, Engine: l.engine(), Mode: l.mode})
+	}
+	return s.holders, nil
+}
+
+type search struct {
+	id       ID
+	self     int32
+	deadline time.Time
+	lines    []lockLine // of the file, their holders not found yet
+	// doubt: the device in a lock line is not st_dev here, so files of several subvolumes look alike.
+	doubt   bool
+	holders []Holder
+	buf     []byte
+}
+
+func (s *search) late() bool { return time.Now().After(s.deadline) }
+
+// readLocks reads the lines about our inode number. The kernel hands out at most a page at a time and counts from the
+// start for each, so a machine with a hundred thousand locks is cut off by the clock.
+func (s *search) readLocks() error {
+	fd, err := unix.Open("/proc/locks", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return pathError("open", "/proc/locks", err)
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 64<<10)
+	have := 0 // an unfinished line from the read before
+	for total := 0; total < outsideLocks && !s.late(); {
+		n, err := unix.Read(fd, buf[have:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return pathError("read", "/proc/locks", err)
+		}
+		total += n
+		whole := have + n
+		if n > 0 {
+			whole = bytes.LastIndexByte(buf[:have+n], '\n') + 1
+		}
+		for _, l := range linesOfInode(buf[:whole], s.id.Ino) {
+			// Two equal OFD lines are two holders; a process may have thousands of ranges, and is one.
+			if len(s.lines) < outsideLines && (l.kind != "POSIX" || !slices.Contains(s.lines, l)) {
+				s.lines = append(s.lines, l)
+			}
+		}
+		if n == 0 || whole == 0 && have+n == len(buf) {
+			break
+		}
+		have = copy(buf, buf[whole:have+n])
+	}
+	return nil
+}
+
+// keepDevice drops the lines of other file systems. /proc/locks shows the device of the superblock. On btrfs each
+// subvolume has an st_dev of its own, which is no superblock's, and on overlayfs a file's may be its layer's: then lines of
+// those file systems are kept, in doubt. (An overlay over several file systems also changes inode numbers: nothing is found.)
+func (s *search) keepDevice() error {
+	exact := func(l lockLine) bool { return l.dev == s.id.Dev }
+	if slices.ContainsFunc(s.lines, exact) || len(s.lines) == 0 {
+		s.lines = slices.DeleteFunc(s.lines, func(l lockLine) bool { return !exact(l) })
+		return nil
+	}
+	mounts, err := readMountinfo()
+	if err != nil {
+		return err
+	}
+	odd := make(map[uint64]bool)
+	for _, m := range mounts {
+		if m.dev == s.id.Dev {
+			s.lines = nil // st_dev is the superblock's: nobody holds the file
+			return nil
+		}
+		if m.fstype == "btrfs" || m.fstype == "overlay" {
+			odd[m.dev] = true
+		}
+	}
+	s.doubt = true
+	s.lines = slices.DeleteFunc(s.lines, func(l lockLine) bool { return !odd[l.dev] })
+	return nil
+}
+
+// askNamed looks at the processes that /proc/locks names. A classic fcntl lock is of the process that took it. The others
+// are of a description that may have come to somebody else: flock(1) on an inherited descriptor ends at once, and its
+// number may be another's by now.
+func (s *search) askNamed() {
+	for _, l := range slices.Clone(s.lines) {
+		switch {
+		case s.late():
+			return
+		case !slices.Contains(s.lines, l): // found on the way
+		case l.pid == s.self:
+			s.resolve(l)
+		case l.pid <= 0:
+		case l.kind == "POSIX" && !s.doubt:
+			s.resolve(l)
+			s.name(l.pid, l)
+		case !s.ask(l.pid) && !s.doubt:
+			s.resolve(l) // its descriptors are not for us to see
+			s.name(l.pid, l)
+		}
+	}
+}
+
+// askAll goes through all processes until every lock has a holder.
+func (s *search) askAll() {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	for seen := 0; seen < outsideProcesses && len(s.lines) > 0; {
+		names, err := dir.Readdirnames(256)
+		for _, name := range names {
+			pid, err := strconv.ParseInt(name, 10, 32)
+			if err != nil || int32(pid) == s.self {
+				continue
+			}
+			if seen++; seen > outsideProcesses || len(s.lines) == 0 || s.late() {
+				return
+			}
+			s.ask(int32(pid))
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (s *search) resolve(l lockLine) {
+	if i := slices.Index(s.lines, l); i >= 0 {
+		s.lines = slices.Delete(s.lines, i, i+1)
+	}
+}
+
+func (s *search) found(h Holder) {
+	if len(s.holders) < outsideHolders && !slices.Contains(s.holders, h) {
+		s.holders = append(s.holders, h)
+	}
+}
