@@ -1,0 +1,189 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// cutLog is a log that lost power: everything up to synced is on disk for sure.
+type cutLog struct {
+	older  map[string][]byte // other files of the directory
+	name   string            // newest segment
+	text   []byte
+	synced int    // bytes of it that were synced
+	last   uint64 // number of the last record that was synced
+	given  uint64 // last number that was given out
+}
+
+func cutPower(t *testing.T, unsynced int) *cutLog {
+	dir := t.TempDir() + "/audit"
+	l := openLog(t, Config{Dir: dir, SegmentSize: 14 << 10, FS: fast})
+	c := &cutLog{older: map[string][]byte{}}
+	add := func() uint64 {
+		if l.Health().Seq%3 == 0 && l.State().Len() > 0 {
+			return must(t, l, release(l.State().Holds()[0].Grant.ID))
+		}
+		r := grant("/srv/\xff\n")
+		r.Command, r.Reason, r.Rule = "", "", ""
+		return must(t, l, r)
+	}
+	for l.Health().Seq < 60-uint64(unsynced) {
+		if err := l.Commit(add(), true); err != nil {
+			t.Fatal(err)
+		}
+		c.last = l.Health().Seq
+	}
+	l.mu.Lock()
+	c.name, c.synced = l.cur.name, int(l.cur.off)
+	l.mu.Unlock()
+	for range unsynced {
+		if err := l.Commit(add(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.given = l.Health().Seq
+	l.kill()
+	for _, file := range segmentFiles(t, dir) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Base(file) == c.name {
+			c.text = text
+		} else {
+			c.older[filepath.Base(file)] = text
+		}
+	}
+	if len(c.older) == 0 || len(c.text) <= c.synced {
+		t.Fatalf("%d older segments, %d bytes synced of %d", len(c.older), c.synced, len(c.text))
+	}
+	return c
+}
+
+// restart opens the log with that text in its newest segment.
+func (c *cutLog) restart(t *testing.T, dir, what string, text []byte, accept bool) error {
+	t.Helper()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range c.older {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, c.name), text, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	want := NewState()
+	var torn int
+	good := bytes.LastIndexByte(text[:min(len(text), c.goodEnd(text))], '\n') + 1
+	torn = len(text) - good
+
+	l, err := Open(Config{Dir: dir, SegmentSize: 14 << 10, GID: -1, FS: fast, AcceptBroken: accept})
+	if err != nil {
+		if !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), c.name) || accept {
+			t.Fatalf("%s: open: %v", what, err)
+		}
+		return err
+	}
+	if l.Clean() {
+		t.Fatalf("%s: clean", what)
+	}
+	tail, err := filepath.Glob(filepath.Join(dir, c.name+tornInfix+"*"))
+	if err != nil || len(tail) != min(torn, 1) {
+		t.Fatalf("%s: %d torn bytes, kept in %q, %v", what, torn, tail, err)
+	}
+	if torn > 0 {
+		if kept, err := os.ReadFile(tail[0]); err != nil || !bytes.Equal(kept, text[good:]) {
+			t.Fatalf("%s: kept %q of %q, %v", what, kept, text[good:], err)
+		}
+	}
+	seq := must(t, l, grant("/srv/next"))
+	if seq <= c.given {
+		t.Fatalf("%s: token %d after %d had been given", what, seq, c.given)
+	}
+	must(t, l, release(seq))
+	must(t, l, &Record{Event: EventStop})
+	replayed := l.Replayed()
+	closeLog(t, l)
+
+	// All that was synced is there, and what there is adds up.
+	var have uint64
+	named := false
+	err = Read(dir, Filter{}, func(line []byte, r *Record) error {
+		if r.Seq <= c.given {
+			have = r.Seq
+			return want.Apply(r)
+		}
+		if r.Event == EventRecovered {
+			named = torn == 0 || strings.Contains(r.Target, filepath.Base(tail[0])) && r.Count == uint64(torn)
+		}
+		return nil
+	})
+	if err != nil || have < c.last || !named {
+		t.Fatalf("%s: records up to %d of %d synced, named %v, %v", what, have, c.last, named, err)
+	}
+	sameState(t, what, replayed, want)
+	rep := verifyClean(t, dir)
+	if len(rep.Notes) == 0 || !rep.Clean {
+		t.Fatalf("%s: verify: %+v", what, rep)
+	}
+	return nil
+}
+
+// goodEnd is where the first line ends that is not as it was written.
+func (c *cutLog) goodEnd(text []byte) int {
+	for i := range text {
+		if i >= len(c.text) || text[i] != c.text[i] {
+			return i
+		}
+	}
+	return len(text)
+}
+
+func TestAPowerCutLosesNothingThatWasSynced(t *testing.T) {
+	c := cutPower(t, 12)
+	dir := t.TempDir() + "/audit"
+	step := stride(23)
+	begin := seedOf(t).IntN(step)
+	opens, refused := 0, 0
+	try := func(what string, at int, text []byte, mayRefuse bool) {
+		t.Helper()
+		opens++
+		if c.restart(t, dir, what, text, false) == nil {
+			return
+		}
+		if !mayRefuse {
+			t.Fatalf("%s at %d is refused", what, at)
+		}
+		refused++
+		c.restart(t, dir, what+" accepted", text, true)
+	}
+	for at := c.synced + begin; at <= len(c.text); at += step {
+		try("cut", at, c.text[:at], false)
+		zeros := slices.Concat(c.text[:at], make([]byte, len(c.text)-at))
+		try("zeros", at, zeros, false)
+		garbage := bytes.Clone(c.text)
+		for i := at; i < len(garbage); i++ {
+			garbage[i] ^= byte(1 + (i*31+at)%255)
+		}
+		try("garbage", at, garbage, false)
+		if at%5 == 0 || step > 1 {
+			hole := bytes.Clone(c.text)
+			clear(hole[at:min(at+37, len(hole))])
+			try("hole", at, hole, true)
+		}
+	}
+	t.Logf("%d images, %d refused and then accepted", opens, refused)
+	if refused == 0 {
+		t.Error("no image with intact records after the damage was refused")
+	}
+}
