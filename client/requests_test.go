@@ -1,0 +1,123 @@
+package client
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"testing/synctest"
+
+	"locker/wire"
+)
+
+func TestEveryRequestIsAskedAndAnswered(t *testing.T) {
+	tests := []struct {
+		name   string
+		ask    func(t *testing.T, c *Client) (any, error)
+		asked  wire.Message
+		answer wire.Message
+		want   any
+	}{
+		{"unlock paths", func(t *testing.T, c *Client) (any, error) { return c.UnlockPaths(t.Context(), "t", "/a", "/b") },
+			&wire.Unlock{By: wire.ByPath, Tag: "t", Paths: []string{"/a", "/b"}}, &wire.Released{IDs: []uint64{0, 4}}, []uint64{0, 4}},
+		{"unlock all", func(t *testing.T, c *Client) (any, error) { return c.UnlockAll(t.Context()) },
+			&wire.Unlock{By: wire.ByAll, AnyTag: true}, &wire.Released{IDs: []uint64{4}}, []uint64{4}},
+		{"unlock tag", func(t *testing.T, c *Client) (any, error) { return c.UnlockTag(t.Context(), "") },
+			&wire.Unlock{By: wire.ByAll}, &wire.Released{}, []uint64(nil)},
+		{"unlock id", func(t *testing.T, c *Client) (any, error) { return c.UnlockID(t.Context(), 4) },
+			&wire.Unlock{By: wire.ByID, ID: 4}, &wire.Released{IDs: []uint64{4}}, true},
+		{"break path", func(t *testing.T, c *Client) (any, error) { return c.BreakPath(t.Context(), "/a", "r") },
+			&wire.Break{By: wire.ByPath, Path: "/a", Reason: "r"}, &wire.Released{IDs: []uint64{4}}, []uint64{4}},
+		{"break id", func(t *testing.T, c *Client) (any, error) { return c.BreakID(t.Context(), 4, "r") },
+			&wire.Break{By: wire.ByID, ID: 4, Reason: "r"}, &wire.Released{IDs: []uint64{4}}, []uint64{4}},
+		{"status", func(t *testing.T, c *Client) (any, error) { return c.Status(t.Context()) },
+			&wire.Status{}, &wire.StatusReply{Holds: 2}, &Status{Holds: 2}},
+		{"reload", func(t *testing.T, c *Client) (any, error) { return c.Reload(t.Context()) },
+			&wire.Reload{}, &wire.Reloaded{Lines: []string{"x"}}, []string{"x"}},
+		{"rules", func(t *testing.T, c *Client) (any, error) { return c.Rules(t.Context()) },
+			&wire.Rules{}, &wire.RulesReply{Rules: []wire.Allowance{{Holds: 1}}}, []Allowance{{Holds: 1}}},
+		{"explain", func(t *testing.T, c *Client) (any, error) {
+			return c.Explain(t.Context(), Query{User: "u", Groups: []string{}, Action: "lock", Path: "/a"})
+		}, &wire.Explain{User: "u", HasGroups: true, Action: "lock", Path: "/a"}, &wire.Explained{Allowed: true, By: "x"}, &Explanation{Allowed: true, By: "x"}},
+	}
+	for _, tt := range tests {
+		bubble(t, func(t *testing.T, c *Client, s *fake) {
+			done := start(func() (any, error) { return tt.ask(t, c) })
+			id, m := s.next()
+			if !reflect.DeepEqual(m, tt.asked) {
+				t.Errorf("%s: lockerd got %+v, want %+v", tt.name, m, tt.asked)
+			}
+			s.say(id, tt.answer)
+			if got := <-done; got.err != nil || !reflect.DeepEqual(got.value, tt.want) {
+				t.Errorf("%s = %+v, %v, want %+v", tt.name, got.value, got.err, tt.want)
+			}
+		})
+	}
+}
+
+func TestListJoinsItsFrames(t *testing.T) {
+	bubble(t, func(t *testing.T, c *Client, s *fake) {
+		row := func(id uint64) wire.Row {
+			return wire.Row{Kind: wire.RowHolder, ID: id, Path: "/a", Mode: wire.Exclusive, Rests: wire.RestOFD, Life: wire.Attached}
+		}
+		done := start(func() ([]Row, error) { return c.List(t.Context(), true) })
+		id, m := expect[*wire.List](s)
+		if !m.All {
+			t.Error("All was not passed on")
+		}
+		s.say(id, &wire.Rows{More: true, Rows: []wire.Row{row(1), row(2)}})
+		s.say(id, &wire.Rows{More: true})
+		s.say(id, &wire.Rows{Rows: []wire.Row{row(3)}})
+		got := <-done
+		if got.err != nil || len(got.value) != 3 || got.value[2].ID != 3 {
+			t.Errorf("List = %+v", got)
+		}
+	})
+}
+
+func TestWatchCallsOnceForManyChangesAndThenSaysGoodbye(t *testing.T) {
+	bubble(t, func(t *testing.T, c *Client, s *fake) {
+		enough := errors.New("enough")
+		called := make(chan int)
+		n := 0
+		done := start(func() (bool, error) {
+			return true, c.Watch(t.Context(), func() error {
+				n++
+				called <- n
+				if n == 3 {
+					return enough
+				}
+				return nil
+			})
+		})
+		id, _ := expect[*wire.Watch](s)
+		synctest.Wait() // Watch is in its first call
+		for range 5 {
+			s.say(id, &wire.Changed{})
+		}
+		synctest.Wait()
+		if <-called != 1 || <-called != 2 {
+			t.Error("wrong calls")
+		}
+		synctest.Wait()
+		select {
+		case <-called:
+			t.Error("five changes made more than one call")
+		default:
+		}
+		s.say(id, &wire.Changed{})
+		<-called
+		bye, m := expect[*wire.Cancel](s)
+		if m.Target != id {
+			t.Errorf("Cancel names %d, want %d", m.Target, id)
+		}
+		if got := <-done; got.err != enough {
+			t.Errorf("Watch = %v", got.err)
+		}
+		s.say(id, &wire.Changed{}) // crosses the Cancel
+		s.say(id, &wire.Error{Code: wire.CodeCanceled})
+		s.say(bye, &wire.Done{})
+		if n := pending(c); n != 0 {
+			t.Errorf("%d calls are left over", n)
+		}
+	})
+}
