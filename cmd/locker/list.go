@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"locker/client"
+	"locker/wire"
+)
+
+func (c *cli) listCommand() *cobra.Command {
+	var all, watch bool
+	cmd := c.command("list [--all] [--json] [--watch]", wordsList, wordsListLong,
+		func(ctx context.Context, args []string) error {
+			if len(args) > 0 {
+				return &usageError{text: wordsNoArguments}
+			}
+			return c.with(ctx, func(conn *client.Client) error {
+				if !watch {
+					return c.printList(ctx, conn, all)
+				}
+				between := ""
+				return conn.Watch(ctx, func() error {
+					c.out.WriteString(between)
+					switch {
+					case c.json:
+					case isTerminal(os.Stdout):
+						c.out.WriteString("\x1b[H\x1b[2J") // to the top, and all clear
+					default:
+						between = "\n"
+					}
+					if err := c.printList(ctx, conn, all); err != nil {
+						return err
+					}
+					return c.out.Flush()
+				})
+			})
+		})
+	cmd.Flags().BoolVar(&all, "all", false, flagListAll)
+	cmd.Flags().BoolVar(&watch, "watch", false, flagWatch)
+	cmd.Flags().BoolVar(&c.json, "json", false, flagJSON)
+	return cmd
+}
+
+func (c *cli) printList(ctx context.Context, conn *client.Client, all bool) error {
+	rows, err := conn.List(ctx, all)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		o := listObject(gather(rows))
+		c.printJSON(o)
+		return nil
+	}
+	table := [][]string{{"PATH", "STATE", "MODE", "USER", "PID", "COMMAND", "SINCE", "TOKEN", "LIFE", "RESTS", "NOTE"}}
+	now := time.Now()
+	for _, f := range gather(rows) {
+		for _, r := range f.all() {
+			table = append(table, listRow(r, now))
+		}
+	}
+	if len(table) > 1 {
+		c.out.WriteString(columnsOf(table))
+	}
+	return nil
+}
+
+// locked is one file of a list, with its rows in lockerd's order.
+type locked struct {
+	holders, waiters, lost []client.Row
+}
+
+func (f *locked) all() []client.Row {
+	return append(append(append([]client.Row(nil), f.holders...), f.waiters...), f.lost...)
+}
+
+// gather puts rows of the same file together, in the order in which files first appear.
+func gather(rows []client.Row) []*locked {
+	type file struct {
+		dev, ino uint64
+		path     string // only of a file that could not be identified
+	}
+	var files []*locked
+	seen := map[file]*locked{}
+	for _, r := range rows {
+		key := file{dev: r.Dev, ino: r.Ino}
+		if r.Ino == 0 {
+			key.path = r.Path
+		}
+		f := seen[key]
+		if f == nil {
+			f = &locked{}
+			seen[key] = f
+			files = append(files, f)
+		}
+		switch r.Kind {
+		case wire.RowHolder:
+			f.holders = append(f.holders, r)
+		case wire.RowWaiter:
+			f.waiters = append(f.waiters, r)
+		case wire.RowLost:
+			f.lost = append(f.lost, r)
+		}
+	}
+	return files
+}
+
+// listRow gives the columns of one row.
+func listRow(r client.Row, now time.Time) []string {
+	state := stateHeld
+	switch {
+	case r.Kind == wire.RowLost:
+		state = stateLost
+	case r.Kind == wire.RowWaiter:
+		state = stateWaits + strconv.FormatUint(uint64(r.Position), 10)
+	case r.Ending:
+		state = stateEnding
+	}
+	token := r.ID
+	if r.Kind == wire.RowWaiter {
+		token = 0 // it has none yet
+	}
+	user := r.User
+	if user == "" {
+		user = strconv.FormatUint(uint64(r.UID), 10)
+	}
+	return []string{
+		orDash(r.Path), state, r.Mode.String(), orDash(user), numberOrDash(uint64(max(r.PID, 0))), orDash(brief(r.Command)),
+		clock(r.Since, now), numberOrDash(token), r.Life.String(), orDash(strings.Join(r.Rests.Names(), ",")), listNote(r, now),
+	}
+}
+
+// brief cuts a command line that would push all other columns off the screen; --json has the whole.
+func brief(command string) string {
+	const columns = 32
+	n := 0
+	for i := range command {
+		if n++; n > columns {
+			return command[:i] + "..."
+		}
+	}
+	return command
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return shown(s)
+}
+
+func numberOrDash(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// columnsOf pads columns; the last is as long as it is.
+func columnsOf(table [][]string) string {
+	width := make([]int, len(table[0]))
+	for _, row := range table {
+		for i, cell := range row {
+			width[i] = max(width[i], len([]rune(cell)))
+		}
+	}
+	var b strings.Builder
+	for _, row := range table {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(cell)
+			if i < len(row)-1 {
+				line.WriteString(strings.Repeat(" ", width[i]-len([]rune(cell))+2))
+			}
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	return b.String()
+}
+
+// listObject is the list as JSON: one object for each file.
+func listObject(files []*locked) *object {
+	o := &object{}
+	o.open('{')
+	o.key("locks")
+	o.open('[')
+	for _, f := range files {
+		first := f.all()[0]
+		o.open('{')
+		o.path("path", first.Path)
+		o.text("mode", first.Mode.String())
+		engines := []string{}
+		for _, name := range first.Rests.Names() {
+			if name == "ofd" || name == "flock" {
+				engines = append(engines, name)
+			}
+		}
+		o.list("engines", engines)
+		o.list("rests", first.Rests.Names())
+		o.number("dev", first.Dev)
+		o.number("ino", first.Ino)
+		for _, part := range []struct {
+			name string
+			rows []client.Row
+		}{{"holders", f.holders}, {"waiters", f.waiters}, {"lost", f.lost}} {
+			o.key(part.name)
+			o.open('[')
+			for _, r := range part.rows {
+				listEntry(o, r)
+			}
+			o.close(']')
+		}
+		o.close('}')
+	}
+	o.close(']')
+	o.close('}')
+	return o
+}
+
+func listEntry(o *object, r client.Row) {
+	o.open('{')
+	o.number("id", r.ID)
+	o.number("uid", uint64(r.UID))
+	o.text("user", r.User)
+	o.signed("pid", int64(r.PID))
+	o.text("command", r.Command)
+	o.time("since", r.Since)
+	o.text("reason", r.Reason)
+	o.text("tag", r.Tag)
+	if r.Kind != wire.RowWaiter {
+		o.number("token", r.ID)
+	} else {
+		o.number("token", 0)
+	}
+	o.text("life", r.Life.String())
+	o.time("expires", r.Expires)
+	o.path("path", r.Path)
+	o.text("mode", r.Mode.String())
+	if r.Kind == wire.RowWaiter {
+		o.number("position", uint64(r.Position))
+	}
+	o.fact("mine", r.Mine)
+	o.fact("stale", r.Stale)
+	o.fact("outlawed", r.Outlawed)
+	o.fact("ending", r.Ending)
+	o.close('}')
+}

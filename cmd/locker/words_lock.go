@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"locker/client"
+	"locker/wire"
+)
+
+// The words about locks and about the command of 'locker run': the rest of words.go.
+
+// blockerWords says who is in the way, as the end of a sentence that begins with the file.
+func blockerWords(b client.Blocker, now time.Time) string {
+	return blocker(b, now, shown)
+}
+
+// blocker is blockerWords with the way to show others' bytes.
+func blocker(b client.Blocker, now time.Time, show func(string) string) string {
+	verb := "is held by "
+	if b.Kind == wire.Waiter {
+		verb = "is waited for, ahead of us, by "
+	}
+	who := verb + blockerName(b, show)
+	if !b.Since.IsZero() {
+		who += " since " + clock(b.Since, now)
+	}
+	if b.Reason != "" {
+		who += ": " + show(b.Reason)
+	}
+	return who
+}
+
+func blockerName(b client.Blocker, show func(string) string) string {
+	outside := b.Kind == wire.Outside
+	if b.Hidden {
+		if outside {
+			return "a program outside locker"
+		}
+		return "another user"
+	}
+	user := b.User
+	if user == "" {
+		user = "uid " + strconv.FormatUint(uint64(b.UID), 10)
+	} else {
+		user = show(user)
+	}
+	var facts []string
+	if b.PID > 0 {
+		facts = append(facts, fmt.Sprintf("pid %d", b.PID))
+	}
+	if !outside {
+		if b.Command != "" {
+			facts = append(facts, show(b.Command))
+		}
+		return user + parenthesis(facts)
+	}
+	if b.PID <= 0 { // nobody was found who has it open
+		return "a program outside locker"
+	}
+	name := "a program"
+	if b.Command != "" {
+		name = show(b.Command)
+	}
+	return name + parenthesis(append(facts, "user "+user)) + " outside locker"
+}
+
+func parenthesis(facts []string) string {
+	if len(facts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(facts, ", ") + ")"
+}
+
+// waitingWords is the line while we wait on a terminal, in ASCII.
+func waitingWords(paths []string, q client.Queue, now time.Time) string {
+	what := ascii(paths[0])
+	if len(paths) > 1 {
+		what = fmt.Sprintf("one of %d files", len(paths))
+	}
+	if len(q.Blockers) > 0 {
+		b := q.Blockers[0]
+		if b.Path != "" {
+			what = ascii(b.Path)
+		}
+		what += " " + blocker(b, now, ascii)
+	} else {
+		what += " is in use"
+	}
+	place := "we are next"
+	if q.Position > 1 {
+		place = fmt.Sprintf("we are number %d in the queue", q.Position)
+	}
+	return "locker: waiting, " + place + ": " + what
+}
+
+// sayGrant is the line on standard output for a locked file.
+func sayGrant(h client.Hold) string {
+	word := "locked"
+	if h.Already {
+		word = "already locked"
+	}
+	line := fmt.Sprintf("%s %s token=%d rests=%s", word, shown(h.Path), h.Token, strings.Join(h.Rests.Names(), ","))
+	if !h.Expires.IsZero() {
+		line += " expires=" + h.Expires.UTC().Format(time.RFC3339)
+	}
+	return line
+}
+
+func sayReleased(what string) string { return "released " + what }
+func sayNotLocked(path string) string {
+	return "not locked " + shown(path)
+}
+func sayBroken(id uint64) string    { return fmt.Sprintf("broken token=%d", id) }
+func sayToken(id uint64) string     { return fmt.Sprintf("token=%d", id) }
+func sayNoSuchID(id uint64) string  { return fmt.Sprintf("you hold no lock with id %d", id) }
+func sayNobody(what string) string  { return "nobody holds " + what }
+func sayNotFound(cmd string) string { return shown(cmd) + ": command not found" }
+func sayNotRunnable(cmd string, err error) string {
+	return shown(cmd) + ": " + err.Error()
+}
+
+// lossWords says that a lock is lost, and how.
+func lossWords(l client.Loss) string {
+	how := ""
+	switch l.Cause {
+	case client.Broken:
+		how = "broken"
+		if l.By != "" {
+			how += " by " + shown(l.By)
+		}
+	case client.Expired:
+		how = "its time was over"
+	case client.Stopped:
+		how = "lockerd is stopping"
+	case client.Disconnected:
+		how = "lockerd went away"
+	default:
+		how = l.Cause.String()
+	}
+	if l.Reason != "" {
+		how += ": " + shown(l.Reason)
+	}
+	return "lost the lock on " + shown(l.Path) + " (" + how + ")"
+}
+
+const (
+	lossKill     = "; ending the command"
+	lossWarn     = "; the command goes on without it"
+	lossTooLate  = " before the command ended"
+	lossKilled   = "the command did not end within 10 seconds of SIGTERM; killing it"
+	lossSurvives = "the command cannot be killed; others may get the lock while it runs"
+)
+
+func sayReleaseFailed(err error) string { return "release the lock: " + err.Error() }
