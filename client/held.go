@@ -8,8 +8,16 @@ import (
 	"locker/wire"
 )
 
-// Rest is what a lock rests on: a set of RestOFD, RestFlock and others; Names gives the words.
+// Rest is the set of things that a lock rests on; Names gives their words.
 type Rest = wire.Rest
+
+// The members of a Rest.
+const (
+	RestOFD   = wire.RestOFD
+	RestFlock = wire.RestFlock
+	RestIdle  = wire.RestIdle
+	RestGuard = wire.RestGuard
+)
 
 // Hold is one file of a Lock.
 type Hold struct {

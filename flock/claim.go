@@ -109,6 +109,8 @@ func (f *File) Unlock() error {
 
 // Close closes the descriptor, once. It does not unlock: with a copy elsewhere (a keeper, a child between fork and exec)
 // the lock lives on. To end a hold, Unlock and then Close.
+//
+// Privileged: none of its input is anybody's.
 func (f *File) Close() error {
 	if f.fd < 0 || f.mount == nil { // closed before, or never opened: 0 is not ours
 		return nil

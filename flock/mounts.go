@@ -130,7 +130,7 @@ func (t *mountTable) learn(fd int, id mountID) (*mount, error) {
 	return nil, fmt.Errorf("%w: detached, or of another mount namespace", ErrMount)
 }
 
-// readMountinfo has no path of anybody's in it: proc is the kernel's.
+// Privileged: no path of anybody's is in it; users who may mount choose names of mount points and sources.
 func readMountinfo() ([]mountLine, error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

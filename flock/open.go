@@ -200,7 +200,8 @@ func openInode(fd int, flags int) (int, error) {
 }
 
 // procSelfFD is /proc/self/fd, opened once for the life of the process: a tenth of an Open is finding it anew.
-// No path of anybody's is in it.
+//
+// Privileged: no path of anybody's is in it.
 var procSelfFD = sync.OnceValues(func() (int, error) {
 	fd, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

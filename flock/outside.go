@@ -70,6 +70,8 @@ func (s *search) late() bool { return time.Now().After(s.deadline) }
 
 // readLocks reads the lines about our inode number. The kernel hands out at most a page at a time and counts from the
 // start for each, so a machine with a hundred thousand locks is cut off by the clock.
+//
+// Privileged: any user decides how many lines there are; outsideLines, outsideLocks and the clock bound them.
 func (s *search) readLocks() error {
 	fd, err := unix.Open("/proc/locks", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -156,6 +158,8 @@ func (s *search) askNamed() {
 }
 
 // askAll goes through all processes until every lock has a holder.
+//
+// Privileged: any user decides how many there are; outsideProcesses and the clock bound them.
 func (s *search) askAll() {
 	dir, err := os.Open("/proc")
 	if err != nil {

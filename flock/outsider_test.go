@@ -32,8 +32,8 @@ func newOutsider(t testing.TB) *outsider { return newOutsiderAs(t, -1) }
 // newOutsiderAs starts it as another user; -1 is ours.
 func newOutsiderAs(t testing.TB, uid int) *outsider {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe") // whatever the modes of the directories that the test binary is in
-	cmd.Env = append(os.Environ(), outsiderEnv+"=1")
+	cmd := exec.Command("/proc/self/exe")                                        // whatever the modes of the directories that the test binary is in
+	cmd.Env = append(os.Environ(), outsiderEnv+"=1", "GORACE=atexit_sleep_ms=0") // under -race each exit takes a second
 	cmd.Stderr = os.Stderr
 	cmd.Dir = "/"
 	if uid >= 0 {

@@ -53,6 +53,8 @@ func (s *search) leadsHere(path string) bool {
 }
 
 // name adds the process as the holder of l, unless it has ended.
+//
+// Privileged: the process chooses its command name, every byte of it.
 func (s *search) name(pid int32, l lockLine) {
 	base := "/proc/" + strconv.Itoa(int(pid))
 	uid, ok := parseStatusUID(s.readProc(base + "/status"))
@@ -64,6 +66,8 @@ func (s *search) name(pid int32, l lockLine) {
 }
 
 // readProc returns the beginning of a file of proc, empty if there is none. It is valid until the next call.
+//
+// Privileged: path is made of numbers read from proc, never of a name that somebody chose.
 func (s *search) readProc(path string) []byte {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
