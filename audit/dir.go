@@ -54,6 +54,9 @@ func openDir(path string, gid int) (*dir, error) {
 	return d, nil
 }
 
+// openDirFD opens the directory of the log.
+//
+// Privileged: the path is the administrator's.
 func openDirFD(path string) (int, error) {
 	// O_NOFOLLOW: a symlink in place of the directory would lead root's writes elsewhere. open(2).
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -90,6 +93,8 @@ func (d *dir) own() error {
 
 // take makes this process the only writer. The lock ends with the process, however that ends; the file stays,
 // because removing a lock file lets two processes lock two files of one name.
+//
+// Privileged: one fixed name in the log's directory.
 func (d *dir) take() error {
 	path := filepath.Join(d.path, lockName)
 	fd, err := unix.Openat(d.fd, lockName, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, lockMode)
@@ -161,6 +166,9 @@ func (d *dir) Create(name string, least, most int64) (File, int64, error) {
 
 // reserve allocates blocks that later writes cannot lack. A small or nearly full file system gets a smaller
 // segment: at most a quarter of what is free, so that the log alone does not fill it.
+//
+// Privileged: takes disk space; how much is the administrator's to say, and a client can make lockerd ask for the
+// next segment only by filling this one.
 func (d *dir) reserve(fd int, least, most int64) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(d.fd, &st); err != nil {
@@ -190,6 +198,8 @@ func (d *dir) reserve(fd int, least, most int64) (int64, error) {
 }
 
 // Rename implements FS. RENAME_NOREPLACE: a segment is never replaced by another. rename(2).
+//
+// Privileged: names of this package's own in the log's directory.
 func (d *dir) Rename(from, to string) error {
 	err := unix.Renameat2(d.fd, from, d.fd, to, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS {
@@ -206,6 +216,8 @@ func (d *dir) Rename(from, to string) error {
 }
 
 // Remove implements FS.
+//
+// Privileged: a name of this package's own in the log's directory.
 func (d *dir) Remove(name string) error {
 	if err := unix.Unlinkat(d.fd, name, 0); err != nil {
 		return &fs.PathError{Op: "remove", Path: filepath.Join(d.path, name), Err: err}
@@ -214,6 +226,8 @@ func (d *dir) Remove(name string) error {
 }
 
 // Stat implements FS.
+//
+// Privileged: a name of this package's own in the log's directory; a symlink is not followed.
 func (d *dir) Stat(name string) (ino uint64, size int64, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -241,6 +255,9 @@ func (f file) Sync() error {
 	return again(func() error { return unix.Fdatasync(f.fd) })
 }
 
+// Truncate implements File.
+//
+// Privileged: a segment that this process made, or found in the log's directory at its start.
 func (f file) Truncate(size int64) error {
 	return again(func() error { return unix.Ftruncate(f.fd, size) })
 }

@@ -88,7 +88,9 @@ func TestOnAFullDiskNoGrantsButReleases(t *testing.T) {
 		}
 	}
 	for _, id := range held {
-		seq, err := l.Append(release(id))
+		r := grant("/srv/a") // as long as the record of the grant
+		r.Event, r.ID = EventRelease, id
+		seq, err := l.Append(r)
 		if err != nil {
 			t.Fatalf("release: %v", err)
 		}

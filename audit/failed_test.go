@@ -121,3 +121,37 @@ func TestWhatWasRefusedIsNotHeldAfterAKill(t *testing.T) {
 		verifyClean(t, dir)
 	})
 }
+
+// The spare that was made when there were few holds is too small for the checkpoint of many.
+func TestASpareThatHasBecomeTooSmallIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir() + "/audit"
+		f := &faulty{kind: enospc}
+		l, err := Open(Config{Dir: dir, GID: -1, SegmentSize: 16 << 10, FS: f.wrap})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		f.only("create")
+		n := 0
+		for ; err == nil; n++ {
+			var id uint64
+			if id, err = l.Append(grant("/srv/a")); err == nil {
+				err = l.Commit(id, false)
+			}
+		}
+		if !errors.Is(err, ErrFull) || l.Health().SpareErr == nil {
+			t.Fatalf("after %d grants: %v, health %+v", n, err, l.Health())
+		}
+		<-time.After(5 * retryEvery)
+		f.heal()
+		<-time.After(2 * retryEvery)
+		for range 200 {
+			putRec(t, l, grant("/srv/a"), false)
+		}
+		closeLog(t, l)
+		if rep := verifyClean(t, dir); rep.Segments < 2 || rep.Holds < 200 {
+			t.Errorf("%+v", rep)
+		}
+	})
+}

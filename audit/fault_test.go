@@ -102,9 +102,9 @@ func TestNoFaultAtAnyCallLosesAnAnsweredRecord(t *testing.T) {
 					if k > calls {
 						break
 					}
-					k += rng.IntN(stride(4))
+					k += rng.IntN(stride(8))
 				}
-				if hits == 0 {
+				if hits == 0 && !testing.Short() {
 					t.Error("nothing failed")
 				}
 			})

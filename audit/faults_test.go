@@ -25,6 +25,7 @@ type faulty struct {
 	calls    int
 	hits     int
 	spared   string   // this call never fails
+	chosen   string   // only this call fails
 	names    []string // of the calls that failed
 }
 
@@ -35,7 +36,7 @@ func (f *faulty) fails(call string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
-	if f.calls < f.from || f.calls > f.to || call == f.spared {
+	if f.calls < f.from || f.calls > f.to || call == f.spared || f.chosen != "" && call != f.chosen {
 		return false
 	}
 	if f.kind == syncLost && call != "fdatasync" || f.kind == short && call != "write" {
@@ -57,6 +58,14 @@ func (f *faulty) fromNow() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.from, f.to = f.calls+1, 1<<30
+}
+
+// only makes all calls of one kind fail until heal.
+func (f *faulty) only(call string) {
+	f.fromNow()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.chosen = call
 }
 
 func (f *faulty) made() int {

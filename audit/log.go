@@ -152,7 +152,7 @@ func (l *Log) refusal(r *Record) error {
 		// Cannot be while lines are as long as they are (blockFor), but a token must never be given twice.
 		return fmt.Errorf("%w: its numbers are used up", ErrFull)
 	}
-	if l.spare == nil && l.spareErr != nil && l.tight(len(AppendLine(nil, r))+hashLen+len(`,"prev":""`)) {
+	if l.lacking() || l.spare == nil && l.spareErr != nil && l.tight(len(AppendLine(nil, r))+hashLen) {
 		return fmt.Errorf("%w: %w", ErrFull, l.spareErr)
 	}
 	return nil
@@ -160,7 +160,8 @@ func (l *Log) refusal(r *Record) error {
 
 // lacking says that what is left is for the ends of holds.
 func (l *Log) lacking() bool {
-	return l.failed != nil || l.spare == nil && l.spareErr != nil && l.tight(0)
+	const grantSize = 1 << 10 // bytes that a grant record seldom exceeds
+	return l.failed != nil || l.spare == nil && l.spareErr != nil && l.tight(grantSize)
 }
 
 // tight says that n more bytes would reach into the reserve of the current segment: its last tenth, or what

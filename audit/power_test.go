@@ -152,7 +152,7 @@ func (c *cutLog) goodEnd(text []byte) int {
 func TestAPowerCutLosesNothingThatWasSynced(t *testing.T) {
 	c := cutPower(t, 12)
 	dir := t.TempDir() + "/audit"
-	step := stride(23)
+	step := stride(47)
 	begin := seedOf(t).IntN(step)
 	opens, refused := 0, 0
 	try := func(what string, at int, text []byte, mayRefuse bool) {

@@ -29,6 +29,9 @@ func segments(dirfd int, path string) ([]string, error) {
 	return names, nil
 }
 
+// listDir lists the log's directory.
+//
+// Privileged: reads a directory that nobody but root can write.
 func listDir(dirfd int, path string) ([]string, error) {
 	fd, err := unix.Openat(dirfd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -39,7 +42,10 @@ func listDir(dirfd int, path string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// openSegment opens a file of the log for reading: a regular file, whatever its name leads to.
+// openSegment opens a file of the log for reading: a regular file, or nothing.
+//
+// Privileged: opens by a name found in the log's directory; should a hostile name ever get in there, it is
+// neither followed nor waited for.
 func openSegment(dirfd int, dir, name string) (*os.File, error) {
 	path := filepath.Join(dir, name)
 	// O_NONBLOCK: a FIFO in its place must not hang us. open(2).
@@ -60,14 +66,20 @@ type lines struct {
 	r    *bufio.Reader
 	n    int   // lines read
 	next int64 // offset of the next line
+	end  bool  // the end of the file was seen
 }
 
 func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, maxLine+1)} }
 
 // read returns the next line without its newline, valid until the next call. whole is false for what has no
-// newline: the end of the file, or more than maxLine bytes; the rest of those comes next. io.EOF ends it.
+// newline: the end of the file, or more than maxLine bytes; the rest of those comes next. io.EOF ends it, even if
+// lockerd has meanwhile written the rest of an unfinished line.
 func (s *lines) read() (line []byte, whole bool, err error) {
+	if s.end {
+		return nil, false, io.EOF
+	}
 	line, err = s.r.ReadSlice('\n')
+	s.end = err == io.EOF
 	if len(line) == 0 && err != nil {
 		return nil, false, err
 	}

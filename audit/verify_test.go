@@ -74,7 +74,10 @@ func TestEverySingleByteEditOfALogIsFound(t *testing.T) {
 		}
 		defer f.Close()
 		first, _ := segFirst(filepath.Base(file))
-		for i := begin; i < len(text); i += step {
+		for i := range text {
+			if i%step != begin && i < len(text)-3 { // the last bytes always: no prev covers them
+				continue
+			}
 			for _, c := range []byte{text[i] ^ 1, '\n', '}', byte(i*7 + 3)} {
 				if c == text[i] {
 					continue

@@ -1,0 +1,154 @@
+package audit
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// past is what the log says before this run.
+type past struct {
+	state     *State
+	next      uint64        // first number of this run
+	hash      [hashLen]byte // what its first record follows
+	newest    string        // segment that was replayed, "" if there is none
+	clean     bool
+	recovered *Record // what had to be done, nil if nothing
+}
+
+// recovery finds out about the past, and moves aside what is no part of it.
+type recovery struct {
+	d        *dir
+	accept   bool     // Config.AcceptBroken
+	most     int64    // Config.SegmentSize
+	floor    uint64   // numbers below may have been used in segments that are lost
+	aside    []string // where damaged bytes are now
+	bytes    int64    // how many they are
+	why      []string
+	accepted bool // damage before the tail
+}
+
+// recoverLog replays the newest segment that has a whole checkpoint.
+func recoverLog(d *dir, c Config) (*past, error) {
+	if err := removeSpares(d); err != nil {
+		return nil, err
+	}
+	names, err := segments(d.fd, d.path)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return &past{state: NewState(), next: 1, hash: noHash(), clean: true}, nil
+	}
+	x := &recovery{d: d, accept: c.AcceptBroken, most: c.SegmentSize}
+	s, err := x.newest(names)
+	if err != nil {
+		return nil, err
+	}
+	p := &past{state: s.state, hash: s.hash, newest: s.name, next: s.last + 1}
+	p.clean = s.stopped && s.damage == nil && len(x.aside) == 0
+	if err := x.tail(s); err != nil {
+		return nil, err
+	}
+	if err := d.Sync(); err != nil {
+		return nil, err
+	}
+	if !p.clean {
+		// The reserved block is skipped: the end of what was written may be lost.
+		p.next = max(s.reserved+1, s.last+1, x.floor)
+		p.recovered = x.record(s.last+1, p.next-1)
+	}
+	return p, nil
+}
+
+// newest returns the newest segment that can be used. Later ones are moved aside.
+func (x *recovery) newest(names []string) (*scan, error) {
+	for i := len(names) - 1; i >= 0; i-- {
+		s, err := replay(x.d.fd, x.d.path, names[i])
+		if err != nil {
+			return nil, err
+		}
+		if s.intact > 0 {
+			if !x.accept {
+				return nil, fmt.Errorf("%s line %d (after record %d): %w, and %d later lines are intact: %w",
+					filepath.Join(x.d.path, s.name), s.badLine, s.last, s.damage, s.intact, ErrBroken)
+			}
+			x.accepted = true
+		}
+		if s.state.sealed {
+			return s, nil
+		}
+		if i == 0 && !x.accept {
+			break
+		}
+		if err := x.setAside(s); err != nil {
+			return nil, fmt.Errorf("move damaged segment aside: %w", err)
+		}
+	}
+	if !x.accept {
+		return nil, fmt.Errorf("no segment in %s has a whole checkpoint: %w", x.d.path, ErrBroken)
+	}
+	x.accepted = true
+	return &scan{state: NewState(), hash: noHash()}, nil
+}
+
+// setAside renames a segment that has no whole checkpoint. Its numbers are lost with it.
+func (x *recovery) setAside(s *scan) error {
+	to, err := freeName(x.d, s.name)
+	if err != nil {
+		return err
+	}
+	if err := x.d.Rename(s.name, to); err != nil {
+		return err
+	}
+	x.aside, x.bytes = append(x.aside, to), x.bytes+s.size
+	x.why = append(x.why, fmt.Sprintf("%s has no whole checkpoint", s.name))
+	// More than it can have used: what its head took, a block, and as much again.
+	first, _ := segFirst(s.name)
+	x.floor = max(x.floor, first+2*blockFor(max(x.most, DefaultSegmentSize, s.size)))
+	return nil
+}
+
+// tail moves aside what follows the last good record of the segment. On a full disk it stays where it is: the
+// next segment does not continue it.
+func (x *recovery) tail(s *scan) error {
+	switch {
+	case s.name == "":
+		return nil
+	case s.damage == nil:
+		return trim(x.d, s.name, s.size)
+	}
+	torn := s.size - s.good
+	why := fmt.Sprintf("%s ends in %d bytes that are no record (line %d: %v)", s.name, torn, s.badLine, s.damage)
+	to, err := setTailAside(x.d, s)
+	if isFull(err) {
+		to, why = s.name, why+", left there: "+err.Error()
+	} else if err != nil {
+		return fmt.Errorf("move torn tail aside: %w", err)
+	}
+	x.aside, x.bytes, x.why = append(x.aside, to), x.bytes+torn, append(x.why, why)
+	return nil
+}
+
+// record tells what was done; the numbers first to last are not used, or lost.
+func (x *recovery) record(first, last uint64) *Record {
+	r := &Record{Event: EventRecovered, Code: codeUnclean, Target: strings.Join(x.aside, " "), Count: uint64(x.bytes),
+		Text: strings.Join(append(x.why, "the last run did not stop"), "; ")}
+	if first <= last {
+		r.First, r.Last = first, last
+	}
+	switch {
+	case x.accepted:
+		r.Code = codeAccepted
+	case len(x.aside) > 0:
+		r.Code = codeTorn
+	}
+	return r
+}
+
+// Codes of the recovered record.
+const (
+	codeUnclean  = "unclean"  // the last run did not stop; nothing is damaged
+	codeTorn     = "torn"     // bytes that are no record were moved to Target
+	codeAccepted = "accepted" // the log was damaged before its tail, and Config.AcceptBroken is set
+)

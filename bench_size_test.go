@@ -1,0 +1,93 @@
+package locker_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"locker/wire"
+)
+
+// benchMemory measures what a hold and a connection cost lockerd, in bytes of resident memory.
+func (d *benchDir) benchMemory(b *testing.B, row func(...string)) {
+	const holds, connections = 10000, 1000
+	s := d.startLockerd(b, false)
+	defer s.stop()
+	first := dialBench(s.socket, true)
+	idle := rss(b, s.cmd.Process.Pid)
+	row("memory of an idle lockerd, MiB", "", format(float64(idle)/(1<<20)), "")
+	var ids []uint64
+	for i := range holds {
+		path := filepath.Join(d.files, fmt.Sprint("hold-", i))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			b.Fatal(err)
+		}
+		ids = append(ids, first.lock(path, wire.Attached))
+	}
+	row("memory of a hold, bytes (10,000 held)", "", format(float64(rss(b, s.cmd.Process.Pid)-idle)/holds), "")
+	t0 := time.Now()
+	out, err := exec.Command(filepath.Join(d.dir, "locker"), "list", "--json", "--socket", s.socket).Output()
+	if err != nil || strings.Count(string(out), `"id"`) != holds {
+		b.Fatalf("list of %d holds: %v, %d shown", holds, err, strings.Count(string(out), `"id"`))
+	}
+	row("locker list --json of 10,000 holds, ms", "", format(float64(time.Since(t0).Microseconds())/1e3), "")
+	for _, id := range ids {
+		first.unlock(id)
+	}
+	before := rss(b, s.cmd.Process.Pid)
+	var conns []*benchConn
+	for range connections {
+		conns = append(conns, dialBench(s.socket, true))
+	}
+	row("memory of a connection, bytes (1,000 open)", "", format(float64(rss(b, s.cmd.Process.Pid)-before)/connections), "")
+	for _, c := range conns {
+		c.c.Close()
+	}
+}
+
+// rss reads the resident size of a process in bytes.
+func rss(b *testing.B, pid int) int64 {
+	b.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(data))[1], 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// benchColdStart measures the user command from spawn to exit, beside flock(1).
+func (d *benchDir) benchColdStart(b *testing.B, row func(...string)) {
+	s := d.startLockerd(b, false)
+	defer s.stop()
+	var flock, lock []benchResult
+	for range benchRounds {
+		flock = append(flock, timeCommand(b, "flock", d.file(1), "true"))
+		lock = append(lock, timeCommand(b, filepath.Join(d.dir, "locker"), "lock", "--socket", s.socket, d.file(0)))
+	}
+	ms := func(r benchResult) float64 { return float64(r.P50) / 1e6 }
+	row("`locker lock` beside `flock FILE true`, from spawn to exit, p50 ms", format(median(flock, ms)), format(median(lock, ms)), format(medianRatio(lock, flock, ms)))
+}
+
+func timeCommand(b *testing.B, name string, args ...string) benchResult {
+	b.Helper()
+	var took []int64
+	for range 100 {
+		t0 := time.Now()
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			b.Fatalf("%s: %v %s", name, err, out)
+		}
+		took = append(took, int64(time.Since(t0)))
+	}
+	slices.Sort(took)
+	return benchResult{P50: took[len(took)/2], P99: took[len(took)*99/100]}
+}

@@ -1,0 +1,71 @@
+package broker
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"locker/authz"
+)
+
+const (
+	rootConnections = 16              // of connections_all, and descriptors: reserved for root, so that no user can lock the administrator out
+	openWait        = 2 * time.Second // for a slot to open files in, or to answer a list in
+	listsUID        = 4               // lists being answered to one uid: each is in memory until its client has read it
+	slowUID         = 128             // requests on file systems that may hang: of each uid,
+	slowAll         = 8192            // and all
+)
+
+// account is what one uid uses by its connections. It exists while the uid has one.
+type account struct {
+	uid    uint32
+	unsent atomic.Int64 // bytes in outboxes
+	opens  slots        // one for each open in progress
+	lists  slots        // one for each list being answered
+	slow   slots        // one for each request on a file system that may hang
+
+	// Guarded by Broker.mu.
+	connections int
+	early       int // without a first frame
+	leaseWaits  int // requests that wait for a file lease to end, and so are in no queue of the table
+}
+
+func newAccount(uid uint32, l authz.Limits) *account {
+	a := &account{uid: uid}
+	a.opens.set(l.Opens)
+	a.lists.set(listsUID)
+	a.slow.set(slowUID)
+	return a
+}
+
+// gates bounds the work in progress over all uids.
+type gates struct {
+	opens slots
+	slow  slots
+}
+
+func (g *gates) set(l authz.Limits) {
+	g.opens.set(l.OpensAll)
+	g.slow.set(slowAll)
+}
+
+// enterOpen waits for a slot to open files in, at most openWait for each of the two; false if there was none.
+func (a *account) enterOpen(ctx context.Context, b *Broker) bool {
+	return acquireBoth(ctx, &a.opens, &b.gates.opens, openWait)
+}
+
+func (a *account) leaveOpen(b *Broker) {
+	b.gates.opens.release()
+	a.opens.release()
+}
+
+// enterSlow takes a slot for a request that may hang. While there is none, the session's goroutine waits here, and so
+// its connection is not read.
+func (a *account) enterSlow(ctx context.Context, b *Broker) bool {
+	return acquireBoth(ctx, &a.slow, &b.gates.slow, 0)
+}
+
+func (a *account) leaveSlow(b *Broker) {
+	b.gates.slow.release()
+	a.slow.release()
+}

@@ -1,0 +1,138 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"locker/audit"
+	"locker/authz"
+	"locker/wire"
+)
+
+// breakLock works on a Break request: somebody with the permission ends other people's holds.
+func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.Break) {
+	who := s.identify()
+	b.mu.Lock()
+	var found []*hold
+	var lost []*lostHold
+	if m.By == wire.ByID {
+		if h := b.table.byID(m.ID); h != nil {
+			found = []*hold{h}
+		}
+		if l := b.lost[m.ID]; l != nil {
+			lost = []*lostHold{l}
+		}
+	} else {
+		found = append(found, b.byPath[m.Path]...)
+		for _, l := range b.lostHolds() {
+			if l.path == m.Path {
+				lost = append(lost, l)
+			}
+		}
+	}
+	path := m.Path
+	switch {
+	case len(found) > 0:
+		path = found[0].info.path
+	case len(lost) > 0:
+		path = lost[0].path
+	}
+	// uid 0 may break even what has left the whitelist; everybody else needs a rule for the path.
+	allowed := s.peer.UID == 0 || path != "" && b.rules.Load().policy.Decide(&s.peer, authz.ActBreak, path).Allowed
+	if !allowed {
+		b.mu.Unlock()
+		// The same words for "not yours to break" and "not held": no oracle.
+		e := &wire.Error{Code: wire.CodeDenied, Path: m.Path, Text: "the policy does not let you break this, or there is nothing here that you may break"}
+		b.denyAction(who, "break", m.Path, e)
+		s.send(id, e)
+		return
+	}
+	taken, graced, moved := b.endEarly(found)
+	answer := &wire.Released{}
+	var seq uint64
+	for _, h := range graced {
+		rec := audit.Record{Event: audit.EventBreak, ID: h.id, Path: h.info.path, Grace: h.info.grace, By: h.info.who.user, Reason: m.Reason}
+		who.sign(&rec)
+		seq = max(seq, b.append(&rec))
+		answer.IDs = append(answer.IDs, h.id)
+	}
+	for _, l := range lost {
+		seq = max(seq, b.clear(l, who))
+		answer.IDs = append(answer.IDs, l.id)
+	}
+	b.mu.Unlock()
+	for _, h := range taken {
+		answer.IDs = append(answer.IDs, h.id)
+	}
+	b.tellLost(append(graced, taken...), wire.Broken, who.name(), m.Reason)
+	evs, n := b.finishEnd(taken, func(h *hold, r *audit.Record) {
+		who.sign(r)
+		r.Event, r.By, r.Reason = audit.EventBreak, h.info.who.user, m.Reason
+	})
+	b.run(ctx, append(moved, evs...))
+	b.commit(max(seq, n))
+	s.send(id, answer)
+}
+
+// endEarly splits holds that end without their owner's word: those whose session asked for a grace are marked and stay
+// until it is over or the session lets go; the others are taken for finishEnd. The caller holds mu.
+func (b *Broker) endEarly(holds []*hold) (taken, graced []*hold, evs []event) {
+	for _, h := range holds {
+		switch {
+		case h.info.releasing || h.ending:
+			// Somebody was faster, or it is in its grace already.
+		case h.info.session != nil && h.info.grace > 0:
+			evs = append(evs, b.table.markEnding(h)...)
+			b.deadlines.remove(&h.info.due)
+			b.arm(&h.info.due, b.boot()+h.info.grace, deadlineGrace, nil, h)
+			graced = append(graced, h)
+			b.changed()
+		default:
+			taken = append(taken, b.beginEnd([]*hold{h})...)
+		}
+	}
+	return taken, graced, b.moved(evs)
+}
+
+// tellLost tells the sessions of attached holds that they have lost them. Before the kernel's lock is let go, where
+// there is a grace: that is what it is for.
+func (b *Broker) tellLost(holds []*hold, cause wire.LossCause, by, reason string) {
+	for _, h := range holds {
+		if s := h.info.session; s != nil {
+			lost := &wire.Lost{ID: h.id, Cause: cause, Path: h.info.path, Grace: h.info.grace}
+			if b.maySee(&s.peer, s.peer.UID, h.info.path) {
+				lost.By, lost.Reason = by, reason
+			}
+			s.send(0, lost)
+		}
+	}
+}
+
+// expire ends a hold whose lease is over. The caller does not hold mu.
+func (b *Broker) expire(ctx context.Context, h *hold) {
+	b.mu.Lock()
+	taken, graced, moved := b.endEarly([]*hold{h})
+	var seq uint64
+	for _, h := range graced {
+		rec := audit.Record{Event: audit.EventExpire, ID: h.id, Path: h.info.path, Grace: h.info.grace, Held: b.boot() - h.info.began}
+		h.info.who.sign(&rec)
+		seq = b.append(&rec)
+	}
+	b.mu.Unlock()
+	b.tellLost(append(graced, taken...), wire.Expired, "", "")
+	evs, n := b.finishEnd(taken, func(h *hold, r *audit.Record) { r.Event = audit.EventExpire })
+	b.run(ctx, append(moved, evs...))
+	b.commit(max(seq, n))
+}
+
+// graceOver ends a hold whose session did not let go of it in time.
+func (b *Broker) graceOver(ctx context.Context, h *hold) {
+	b.mu.Lock()
+	taken := b.beginEnd([]*hold{h})
+	b.mu.Unlock()
+	evs, seq := b.finishEnd(taken, func(h *hold, r *audit.Record) {
+		r.Event, r.Text = audit.EventRelease, "the grace of "+h.info.grace.Round(time.Millisecond).String()+" is over"
+	})
+	b.run(ctx, evs)
+	b.commit(seq)
+}

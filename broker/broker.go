@@ -1,0 +1,183 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"locker/audit"
+	"locker/authz"
+	"locker/flock"
+	"locker/wire"
+)
+
+// Config is what a broker is made of. Policy, Log and Logger are required.
+type Config struct {
+	Policy  *authz.Policy
+	Log     *audit.Log
+	Logger  hclog.Logger
+	Version string // shown to clients
+
+	// Reload reads the policy anew; nil when there is no policy file to read.
+	Reload func() (*authz.Policy, error)
+	// Keep sees every descriptor that holds a lock, from grant to release; nil keeps none.
+	Keep Keep
+
+	Now  func() time.Time     // wall clock; nil: time.Now
+	Boot func() time.Duration // CLOCK_BOOTTIME, which counts suspend; nil: the kernel's
+}
+
+// Keep is where a hold's descriptor goes on grant and release, so that a lock can outlive the broker: both engines
+// belong to the open file description, and live while any process has a copy of it.
+type Keep interface {
+	// Put is called when the kernel has granted the lock and the hold has its id, before the grant is recorded on
+	// disk and answered. An error undoes the grant.
+	Put(id uint64, fd int) error
+	// Drop is called when the kernel's lock has been let go.
+	Drop(id uint64)
+}
+
+// regime is the policy in force and the opener made for its whitelist: replaced together, never changed.
+type regime struct {
+	policy *authz.Policy
+	opener *flock.Opener
+	loaded time.Time
+}
+
+// Broker is one running lock broker.
+type Broker struct {
+	log     *audit.Log
+	logger  hclog.Logger
+	version string
+	reload  func() (*authz.Policy, error)
+	keep    Keep
+	now     func() time.Time
+	boot    func() time.Duration
+	started time.Time
+	admin   uint32 // effective uid of this process: may reload and explain, as root may
+
+	rules   atomic.Pointer[regime]
+	gates   gates
+	outside outside
+	waiter  *flock.Waiter
+	deaths  *deathWatch
+
+	reloading sync.Mutex // one reload at a time; taken before mu
+
+	work sync.WaitGroup // every goroutine started on behalf of a claim
+	wake chan struct{}  // capacity 1: the nearest deadline has changed
+
+	mu          sync.Mutex // guards all below, and orders Append on log
+	table       *table
+	sessions    map[uint64]*session
+	nextSession uint64
+	accounts    map[uint32]*account // by uid, while it has connections
+	early       int                 // connections without a first frame
+	connections int
+	opening     int // files that are being opened
+	byPath      map[string][]*hold
+	perRule     map[ruleUse]int // holds, and files that claims ask for
+	deadlines   deadlines
+	lost        map[uint64]*lostHold
+	denials     denials
+	watchers    map[*session]uint32 // → request id of its Watch
+	ticking     bool                // a Changed event is due
+	draining    bool
+	policyError string // why the last reload was refused; "" when the file in force is the newest
+}
+
+// ruleUse counts one uid's holds under one rule.
+type ruleUse struct {
+	uid  uint32
+	rule string
+}
+
+// New makes a broker and takes back the detached holds that the log knows. Call Serve next, then Close.
+func New(ctx context.Context, c Config) (*Broker, error) {
+	if c.Policy == nil || c.Log == nil || c.Logger == nil {
+		return nil, errors.New("broker: Policy, Log and Logger are required")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Boot == nil {
+		c.Boot = bootTime
+	}
+	opener, warnings, err := flock.NewOpener(c.Policy.Allow)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		c.Logger.Warn("whitelist entry", "problem", w)
+	}
+	waiter, err := flock.NewWaiter()
+	if err != nil {
+		return nil, err
+	}
+	deaths, err := newDeathWatch()
+	if err != nil {
+		waiter.Close()
+		return nil, err
+	}
+	b := &Broker{
+		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, keep: c.Keep, now: c.Now, boot: c.Boot,
+		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
+		wake:     make(chan struct{}, 1),
+		table:    newTable(tableLimits(c.Policy.Limits)),
+		sessions: map[uint64]*session{}, accounts: map[uint32]*account{}, byPath: map[string][]*hold{},
+		perRule: map[ruleUse]int{}, lost: map[uint64]*lostHold{}, watchers: map[*session]uint32{},
+	}
+	b.gates.set(c.Policy.Limits)
+	b.denials.set(c.Policy.Limits)
+	b.rules.Store(&regime{policy: c.Policy, opener: opener, loaded: b.started})
+	if err := b.restore(ctx); err != nil {
+		b.release()
+		return nil, err
+	}
+	return b, nil
+}
+
+// Close ends a broker that never served.
+func (b *Broker) Close() error {
+	err := b.recordStop()
+	b.release()
+	return err
+}
+
+// release gives back what New took, for a broker that is not (or no longer) serving.
+func (b *Broker) release() {
+	b.waiter.Close()
+	b.deaths.release()
+}
+
+// limits gives the limits in force.
+func (b *Broker) limits() authz.Limits { return b.rules.Load().policy.Limits }
+
+func tableLimits(l authz.Limits) limits {
+	return limits{holds: l.Holds, holdsAll: l.HoldsAll, waiters: l.Waiters, waitersAll: l.WaitersAll}
+}
+
+// mayAdminister reports whether the peer is root or the user that lockerd runs as.
+func (b *Broker) mayAdminister(p *authz.Peer) bool {
+	return p.Known() && (p.UID == 0 || p.UID == b.admin)
+}
+
+// maySee reports whether the peer may learn who holds or waits for path.
+func (b *Broker) maySee(p *authz.Peer, owner uint32, path string) bool {
+	if !p.Known() {
+		return false
+	}
+	return p.UID == owner || p.UID == 0 || b.rules.Load().policy.Decide(p, authz.ActList, path).Allowed
+}
+
+// modeOf translates the wire's mode for the table and the kernel.
+func modeOf(m wire.Mode) (mode, flock.Mode) {
+	if m == wire.Shared {
+		return shared, flock.Shared
+	}
+	return exclusive, flock.Exclusive
+}

@@ -1,0 +1,240 @@
+package broker
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"locker/wire"
+)
+
+// Some laws need other processes. They are this test binary again, told by an environment variable what to play.
+const roleVariable = "LOCKER_BROKER_ROLE"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		if err := play(role, os.Args[1:]); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// play runs in the child. It says "ready" on stdout when the test may look, and ends with its stdin.
+func play(role string, args []string) error {
+	switch role {
+	case "lease": // holds a file lease on args[0]. fcntl(2), F_SETLEASE
+		f, err := os.OpenFile(args[0], os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+			return err
+		}
+	case "heir": // keeps what it inherited open
+	case "holder": // locks args[1] by the socket args[0], and has a child that keeps the socket open
+		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: args[0], Net: "unix"})
+		if err != nil {
+			return err
+		}
+		frames, _ := wire.Append(nil, 1, &wire.Hello{Min: 1, Max: 1})
+		frames, err = wire.Append(frames, 2, attached(args[1]))
+		if err != nil {
+			return err
+		}
+		if _, err := conn.Write(frames); err != nil {
+			return err
+		}
+		for _, want := range []wire.Type{wire.TypeWelcome, wire.TypeGranted} {
+			body, err := wire.ReadFrame(conn, nil)
+			if err != nil {
+				return err
+			}
+			if _, m, err := wire.Parse(body); err != nil || m.Type() != want {
+				return fmt.Errorf("got %+v %v, want %v", m, err, want)
+			}
+		}
+		socket, err := conn.File()
+		if err != nil {
+			return err
+		}
+		heir := exec.Command("/proc/self/exe")
+		heir.Env = append(os.Environ(), roleVariable+"=heir")
+		heir.ExtraFiles = []*os.File{socket}
+		heir.Stdin = os.Stdin // so it ends with the test
+		if err := heir.Start(); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("unknown role %q", role)
+	}
+	fmt.Println("ready")
+	io.Copy(io.Discard, os.Stdin)
+	return nil
+}
+
+// child is another process of the test's.
+type child struct {
+	t   testing.TB
+	cmd *exec.Cmd
+	in  io.WriteCloser
+}
+
+// startChild starts a role and waits until it is ready.
+func startChild(t testing.TB, role string, args ...string) *child {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := &child{t, cmd, in}
+	t.Cleanup(c.end)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("%s: %q %v", role, line, err)
+	}
+	return c
+}
+
+// end lets the child end, and waits for it.
+func (c *child) end() {
+	if c.in != nil {
+		c.in.Close()
+		c.cmd.Wait()
+		c.in = nil
+	}
+}
+
+// needRoot skips a test that only root can run, unless all tests must run.
+func needRoot(t testing.TB, why string) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("LOCKER_TEST_ALL") != "" {
+		t.Fatalf("needs root: %s", why)
+	}
+	t.Skipf("needs root: %s", why)
+}
+
+// Users that own nothing here and have no name.
+const (
+	alice = 65531
+	bob   = 65532
+)
+
+// dialMuteAs connects as another user: the kernel notes the effective ids of the thread that calls connect(2). unix(7).
+// The process stays the test's.
+func (r *rig) dialMuteAs(uid uint32, groups ...uint32) *peer {
+	r.t.Helper()
+	needRoot(r.t, "connections of other users")
+	for _, path := range []string{filepath.Dir(r.dir), r.dir, r.socket} {
+		if err := os.Chmod(path, 0o777); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	var conn *net.UnixConn
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for ever: the thread ends with this goroutine, and its ids with it
+		const same = ^uintptr(0)
+		list := append(groups[:len(groups):len(groups)], 0)
+		// The bare system calls: the library's are for all threads.
+		_, _, e1 := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&list[0])), 0)
+		_, _, e2 := unix.RawSyscall(unix.SYS_SETRESGID, same, uintptr(uid), same)
+		_, _, e3 := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(uid), same)
+		if e1|e2|e3 != 0 {
+			err = e1 | e2 | e3
+			return
+		}
+		conn, err = net.DialUnix("unix", nil, &net.UnixAddr{Name: r.socket, Net: "unix"})
+	}()
+	<-done
+	if err != nil {
+		r.t.Fatalf("connect as %d: %v", uid, err)
+	}
+	r.t.Cleanup(func() { conn.Close() })
+	return &peer{t: r.t, conn: conn}
+}
+
+func (r *rig) dialAs(uid uint32, groups ...uint32) *peer {
+	r.t.Helper()
+	p := r.dialMuteAs(uid, groups...)
+	id := p.send(&wire.Hello{Min: 1, Max: 1})
+	switch m := p.answer(id).(type) {
+	case *wire.Welcome:
+		p.session = m.Session
+	default:
+		r.t.Fatalf("uid %d: no Welcome but %+v", uid, m)
+	}
+	return p
+}
+
+// use is what the process and the broker have in use.
+type use struct{ descriptors, goroutines, sessions, accounts, holds int }
+
+func (r *rig) use() use {
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	return use{len(names), runtime.NumGoroutine(), len(r.b.sessions) + r.b.connections + r.b.early, len(r.b.accounts), r.b.table.files()}
+}
+
+// atRest gives what a broker uses that has served somebody and now serves nobody.
+func (r *rig) atRest() use {
+	r.t.Helper()
+	p := r.dial()
+	p.granted(attached(r.file("at rest")))
+	p.conn.Close()
+	eventually(r.t, "the broker is at rest", func() bool { u := r.use(); return u.sessions == 0 && u.accounts == 0 })
+	base := r.use()
+	eventually(r.t, "no more goroutines end", func() bool {
+		now := r.use()
+		same := now.goroutines == base.goroutines && now.descriptors == base.descriptors
+		base = now
+		return same
+	})
+	return base
+}
+
+// settles waits until no more is in use than before.
+func (r *rig) settles(before use) {
+	r.t.Helper()
+	var now use
+	defer func() {
+		if r.t.Failed() {
+			stacks := make([]byte, 1<<16)
+			r.t.Logf("in use %+v, before %+v\n%s", now, before, stacks[:runtime.Stack(stacks, true)])
+		}
+	}()
+	eventually(r.t, "all is given back", func() bool {
+		now = r.use()
+		return now.descriptors <= before.descriptors && now.goroutines <= before.goroutines && now.sessions <= before.sessions &&
+			now.accounts <= before.accounts && now.holds <= before.holds
+	})
+}

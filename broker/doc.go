@@ -1,0 +1,41 @@
+// Package broker holds kernel file locks for other people.
+//
+// It owns the lock table, the sessions of connected clients, the queue, the leases and the order in which all of it
+// reaches the audit log. It is the only caller of packages authz, flock and audit; cmd/lockerd wires it up, and clients
+// meet it through package wire alone.
+//
+// # One request
+//
+// identify (once per connection, by the kernel) → decide (on the bytes of the path, before the file system is touched)
+// → open → reserve in the table → claim from the kernel → look again → record → keep → answer. A refusal skips to
+// record. If recording fails, the claim is undone and the client refused.
+//
+// # Who works on a claim
+//
+// A claim is always in one of four phases, guarded by Broker.mu:
+//
+//   - opening: a goroutine is opening its files (waiting out somebody's file lease, for instance);
+//   - queued: it stands in the table's queue and nobody works on it; whoever holds mu may take it out;
+//   - claiming: the table has reserved its files and exactly one goroutine asks the kernel for them. Others only leave a
+//     word in request.ended and cancel; the worker finds it the next time it takes mu;
+//   - done: answered, or about to be.
+//
+// Nothing waits on a mutex while it waits for the kernel, a file or a client: mu covers table, log order and
+// bookkeeping, and is never held across a system call that can block. Answers are sent without blocking (outbox).
+//
+// # The log is the state
+//
+// Every change of the table and the record of it happen in the same critical section, so replaying the log gives the
+// table at every step. A record's line is written before the answer that it explains; the grant of a detached lock is
+// on the disk before the answer. The sequence number of a grant's record is the hold's id and its fencing token.
+//
+// # Limits
+//
+// All limits are authz.Limits. What they count and what lies beyond each is in the README's limits table; they are checked
+// before anything is allocated for the request that would exceed them.
+//
+// # Refused
+//
+// The broker never creates, writes or truncates a user's file, never takes on a client's uid, never reads a byte of
+// a file it locks, and takes no identity from a client's words.
+package broker

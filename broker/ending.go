@@ -1,0 +1,158 @@
+package broker
+
+import (
+	"context"
+	"slices"
+
+	"locker/audit"
+	"locker/wire"
+)
+
+// A hold ends in three steps: beginEnd marks it (so that it ends once), finishEnd lets go of the kernel's lock and then
+// takes it out of the table together with the record. Between the two it still keeps its place: the next claim is let in
+// only when the kernel's lock is free, and never mistakes our own for somebody else's.
+
+// beginEnd gives those of holds that nobody else is ending. The caller holds mu.
+func (b *Broker) beginEnd(holds []*hold) []*hold {
+	var taken []*hold
+	for _, h := range holds {
+		if !h.info.releasing {
+			h.info.releasing = true
+			b.deadlines.remove(&h.info.due)
+			taken = append(taken, h)
+		}
+	}
+	return taken
+}
+
+// finishEnd ends the holds that beginEnd gave. say fills in what the record says of each. It gives the claims that
+// move up, and the last record's number, 0 if there was none. The caller does not hold mu.
+func (b *Broker) finishEnd(taken []*hold, say func(h *hold, r *audit.Record)) (evs []event, seq uint64) {
+	if len(taken) == 0 {
+		return nil, 0
+	}
+	for _, h := range taken {
+		// An explicit unlock: another process may have a copy of the descriptor, and closing ours would not free it.
+		if err := h.info.file.Unlock(); err != nil {
+			b.logger.Error("unlock", "id", h.id, "error", err)
+		}
+		h.info.file.Close()
+		if b.keep != nil {
+			b.keep.Drop(h.id)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	boot := b.boot()
+	for _, h := range taken {
+		rec := audit.Record{ID: h.id, Path: h.info.path, Held: boot - h.info.began}
+		h.info.who.sign(&rec)
+		say(h, &rec)
+		if n := b.append(&rec); n != 0 {
+			seq = n
+		}
+		b.forget(h)
+		evs = append(evs, b.table.release(h)...)
+	}
+	return b.moved(evs), seq
+}
+
+// forget takes a hold out of the broker's own books. The caller holds mu.
+func (b *Broker) forget(h *hold) {
+	path := h.info.path
+	if rest := slices.DeleteFunc(b.byPath[path], func(g *hold) bool { return g == h }); len(rest) > 0 {
+		b.byPath[path] = rest
+	} else {
+		delete(b.byPath, path)
+	}
+	b.unuse(ruleUse{h.uid, h.info.rule})
+}
+
+// unlock works on an Unlock request.
+func (b *Broker) unlock(ctx context.Context, s *session, id uint32, m *wire.Unlock) {
+	who := s.identify()
+	b.mu.Lock()
+	found, answer := b.selectOwn(s, m)
+	taken := b.beginEnd(found)
+	cleared := b.clearLost(s, m, answer)
+	b.mu.Unlock()
+	finish := func() {
+		evs, seq := b.finishEnd(taken, func(h *hold, r *audit.Record) {
+			who.sign(r)
+			r.Event = audit.EventRelease
+		})
+		b.run(ctx, evs)
+		if cleared > seq {
+			seq = cleared
+		}
+		b.commit(seq)
+		s.send(id, answer)
+	}
+	if slices.ContainsFunc(taken, func(h *hold) bool { return h.info.file.Network }) {
+		if s.acct.enterSlow(ctx, b) {
+			b.work.Go(func() { defer s.acct.leaveSlow(b); finish() })
+			return
+		}
+	}
+	finish()
+}
+
+// selectOwn finds the holds that an Unlock names. The caller holds mu.
+func (b *Broker) selectOwn(s *session, m *wire.Unlock) ([]*hold, *wire.Released) {
+	attached := owner{uid: s.peer.UID, session: s.id}
+	mine := func(h *hold) bool {
+		return h.owner == attached || h.owner.session == 0 && h.uid == s.peer.UID
+	}
+	answer := &wire.Released{}
+	var found []*hold
+	switch m.By {
+	case wire.ByID:
+		h := b.table.byID(m.ID)
+		if h == nil || !mine(h) { // one answer for both: whether somebody else's id exists is not told
+			return nil, answer
+		}
+		answer.IDs = []uint64{h.id}
+		return []*hold{h}, answer
+	case wire.ByAll:
+		for _, h := range b.table.heldByUID(s.peer.UID) {
+			if h.owner.session == 0 && (m.AnyTag || h.owner.tag == m.Tag) && !h.info.releasing {
+				found = append(found, h)
+				if len(answer.IDs) < wire.MaxIDs { // all are released, so many are named
+					answer.IDs = append(answer.IDs, h.id)
+				}
+			}
+		}
+	default:
+		answer.IDs = make([]uint64, len(m.Paths))
+		for i, path := range m.Paths {
+			for _, h := range b.byPath[path] {
+				if !mine(h) || h.owner != attached && !m.AnyTag && h.owner.tag != m.Tag {
+					continue
+				}
+				found = append(found, h)
+				answer.IDs[i] = h.id
+			}
+		}
+	}
+	return found, answer
+}
+
+// commit waits until the record with this number is written; a record that could not be is the log's to report.
+func (b *Broker) commit(seq uint64) {
+	if seq == 0 {
+		return
+	}
+	if err := b.log.Commit(seq, false); err != nil {
+		b.logger.Error("record not written", "seq", seq, "error", err)
+	}
+}
+
+// append records an event that is never refused for want of space; 0 if even that failed, which the log's health
+// shows. The caller holds mu.
+func (b *Broker) append(r *audit.Record) uint64 {
+	seq, err := b.log.Append(r)
+	if err != nil {
+		return 0
+	}
+	return seq
+}

@@ -1,0 +1,252 @@
+package broker
+
+import (
+	"slices"
+	"time"
+
+	"locker/audit"
+	"locker/flock"
+	"locker/wire"
+)
+
+// grant turns a claim into holds: the kernel's locks are in hand and every name still leads to its file.
+//
+// The order stands so that a crash at any point loses nothing that was answered: number and table together under mu
+// (the log's order is the table's order), then the keeper's copy, then the written line, then the answer. Before the
+// answer nobody has been promised anything, so every failure can be undone.
+func (b *Broker) grant(r *request) []event {
+	b.mu.Lock()
+	if r.ended != 0 {
+		b.mu.Unlock()
+		r.unlockFiles(len(r.files))
+		return b.ended(r)
+	}
+	if v := r.overtaken; v != 0 {
+		r.overtaken = 0
+		b.mu.Unlock()
+		r.unlockFiles(len(r.files))
+		return []event{{c: r.claim, v: v, d: r.detail}}
+	}
+	if !b.stillNeeds(r) {
+		b.mu.Unlock()
+		r.unlockFiles(len(r.files))
+		return []event{{c: r.claim, v: pending}}
+	}
+	now, boot := b.now(), b.boot()
+	holds, evs, err := b.enterHolds(r, now, boot)
+	if err != nil {
+		b.mu.Unlock()
+		r.unlockFiles(len(r.files))
+		return append(evs, b.refuse(r, b.cannotRecord(r, err))...)
+	}
+	answer := b.grantedFor(r)
+	last := holds[len(holds)-1].id
+	evs = append(evs, b.leave(r)...)
+	b.mu.Unlock()
+
+	err = b.keepAll(holds)
+	if err == nil {
+		err = b.log.Commit(last, r.msg.Life == wire.Detached)
+	}
+	if err != nil {
+		return append(evs, b.undo(r, holds, err)...)
+	}
+	r.closeFiles() // of files that the owner held already; those of the holds are theirs now
+	r.answer(answer)
+	return evs
+}
+
+// stillNeeds reports whether the owner holds the same of the claim's files as when the kernel was asked: he may have
+// released one meanwhile, which then is locked by nobody. The caller holds mu.
+func (b *Broker) stillNeeds(r *request) bool {
+	need := b.table.need(r.claim)
+	for i, f := range r.files {
+		if r.covered[i] == slices.Contains(need, keyOf(f.ID)) {
+			return false
+		}
+	}
+	return true
+}
+
+// ended is giveUp for a worker that goes on with the events itself.
+func (b *Broker) ended(r *request) []event {
+	b.mu.Lock()
+	code := r.ended
+	b.recordEnd(r, code)
+	evs := b.leave(r)
+	b.mu.Unlock()
+	r.closeFiles()
+	r.answer(b.endError(r, code))
+	return evs
+}
+
+// enterHolds records the grants and enters the holds. The caller holds mu. On error nothing has changed, except that
+// the log may say that a grant was given and taken back.
+func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*hold, []event, error) {
+	ids := make([]uint64, 0, len(r.files))
+	infos := make([]*holdInfo, 0, len(r.files))
+	for i, f := range r.files {
+		if r.covered[i] {
+			continue
+		}
+		info := b.infoOf(r, i, now, boot)
+		rec := b.recordOf(r, audit.EventGrant, info.path)
+		rec.Target, rec.Dev, rec.Ino = info.target, f.ID.Dev, f.ID.Ino
+		rec.Rests, rec.Rule, rec.Expires = restNames[info.rests&3], info.rule, info.expires
+		rec.Waited = boot - r.began
+		seq, err := b.log.Append(&rec)
+		if err != nil {
+			for j, id := range ids { // a set is granted all or none
+				back := audit.Record{Event: audit.EventRelease, ID: id, Path: infos[j].path, Text: "not granted: " + err.Error()}
+				b.append(&back)
+			}
+			return nil, nil, err
+		}
+		ids, infos = append(ids, seq), append(infos, info)
+	}
+	holds, evs := b.table.grant(r.claim, ids)
+	evs = b.moved(evs)
+	for i, h := range holds {
+		b.adopt(h, infos[i])
+	}
+	for i := range r.files {
+		if !r.covered[i] {
+			r.files[i] = nil // the hold's now
+		}
+	}
+	return holds, evs, nil
+}
+
+// restNames is indexed by the bits for ofd and flock.
+var restNames = [4][]string{{}, {"ofd"}, {"flock"}, {"ofd", "flock"}}
+
+// infoOf describes the hold that file i of r becomes.
+func (b *Broker) infoOf(r *request, i int, now time.Time, boot time.Duration) *holdInfo {
+	f, d := r.files[i], r.decisionOf(i)
+	h := &holdInfo{
+		file: f, who: r.who, path: r.pathOf(i), rests: restsOf(f.Engines), life: r.msg.Life, tag: r.msg.Tag,
+		reason: r.msg.Reason, rule: d.Rule, grace: r.msg.Grace, since: now, began: boot,
+	}
+	if f.Target != f.Path {
+		h.target = f.Target
+	}
+	if r.msg.Life == wire.Attached {
+		h.session = r.s
+	}
+	if lease := shorter(r.msg.TTL, d.MaxHold); lease > 0 {
+		h.expires = now.Add(lease)
+		h.due.at = boot + lease
+	}
+	return h
+}
+
+// shorter gives the shorter of two durations of which 0 means no limit.
+func shorter(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func restsOf(e flock.Engines) wire.Rest {
+	var r wire.Rest
+	if e&flock.OFD != 0 {
+		r |= wire.RestOFD
+	}
+	if e&flock.BSD != 0 {
+		r |= wire.RestFlock
+	}
+	return r
+}
+
+// adopt enters a hold into the broker's own books. The caller holds mu.
+func (b *Broker) adopt(h *hold, info *holdInfo) {
+	h.info = info
+	b.byPath[info.path] = append(b.byPath[info.path], h)
+	b.perRule[ruleUse{h.uid, info.rule}]++
+	if info.due.at > 0 {
+		b.arm(&info.due, info.due.at, deadlineLease, nil, h)
+	}
+}
+
+// reserve counts the claim's files under the rules that limit how many one uid holds, unless that is too many. They are
+// counted from here on, not from the grant: else claims that wait together could all pass. The caller holds mu.
+func (b *Broker) reserve(r *request) bool {
+	b.unreserve(r) // it may have been in the table before
+	for i := range r.files {
+		d := r.decisionOf(i)
+		if d.Holds == 0 || b.ownedHold(r.claim, i) != nil {
+			continue
+		}
+		use := ruleUse{r.who.peer.UID, d.Rule}
+		b.perRule[use]++
+		r.reserved = append(r.reserved, use)
+		if b.perRule[use] > d.Holds {
+			b.unreserve(r)
+			return false
+		}
+	}
+	return true
+}
+
+// unreserve takes back what reserve has counted. The caller holds mu.
+func (b *Broker) unreserve(r *request) {
+	for _, use := range r.reserved {
+		b.unuse(use)
+	}
+	r.reserved = nil
+}
+
+// unuse takes one from what a uid uses under a rule. The caller holds mu.
+func (b *Broker) unuse(use ruleUse) {
+	if b.perRule[use]--; b.perRule[use] <= 0 {
+		delete(b.perRule, use)
+	}
+}
+
+// grantedFor is the answer to a claim whose holds have just been entered. The caller holds mu.
+func (b *Broker) grantedFor(r *request) *wire.Granted {
+	g := &wire.Granted{Grants: make([]wire.Grant, len(r.msg.Paths))}
+	for i := range r.msg.Paths {
+		k := r.slot[i]
+		if h := b.ownedHold(r.claim, k); h != nil {
+			g.Grants[i] = wire.Grant{ID: h.id, Already: r.covered[k], Rests: h.info.rests, Expires: h.info.expires}
+		}
+	}
+	return g
+}
+
+// keepAll hands the descriptors of new holds to the keeper.
+func (b *Broker) keepAll(holds []*hold) error {
+	if b.keep == nil {
+		return nil
+	}
+	for _, h := range holds {
+		if err := b.keep.Put(h.id, h.info.file.FD()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo takes back holds whose grant could not be recorded, and refuses their request.
+func (b *Broker) undo(r *request, holds []*hold, err error) []event {
+	b.mu.Lock()
+	taken := b.beginEnd(holds)
+	b.mu.Unlock()
+	evs, _ := b.finishEnd(taken, func(h *hold, rec *audit.Record) {
+		rec.Event, rec.Text = audit.EventRelease, "not granted: "+err.Error()
+	})
+	r.closeFiles()
+	r.answer(b.cannotRecord(r, err))
+	return evs
+}
+
+// cannotRecord is the answer when the log or the keeper cannot take a grant.
+func (b *Broker) cannotRecord(r *request, err error) *wire.Error {
+	b.logger.Error("grant refused", "error", err)
+	return &wire.Error{
+		Code: wire.CodeUnavailable, Path: r.msg.Paths[0],
+		Text: "the audit log cannot take records now, so nothing is granted; locks held can be released; see 'locker status'",
+	}
+}

@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"locker/authz"
+	"locker/flock"
+	"locker/wire"
+)
+
+// phase says who may touch a claim: see the package comment.
+type phase uint8
+
+const (
+	phaseOpening phase = iota + 1
+	phaseQueued
+	phaseClaiming
+	phaseDone
+)
+
+// request is one Lock of one session, from its frame to its answer.
+type request struct {
+	s     *session
+	who   *who
+	id    uint32 // request id on the wire
+	msg   *wire.Lock
+	began time.Duration // boot clock
+
+	// Set while opening, and again by whoever works on the claim when a file was replaced: slot together with the claim's
+	// keys then, and under Broker.mu, since lists read both.
+	regime    *regime // that decided
+	decisions []authz.Decision
+	files     []*flock.File // one per distinct file, in (dev, ino) order
+	slot      []int         // index into files, for each of msg.Paths
+	covered   []bool        // for each of files: its owner holds it already
+	claim     *claim
+	detail    detail // of the table's last verdict
+	replaced  int    // how often a file was replaced under the claim
+
+	answering sync.Mutex // guards answered, and orders Queued before the final answer
+	answered  bool
+
+	// Guarded by Broker.mu.
+	phase     phase
+	ended     wire.Code          // not 0: the worker shall give up with this code
+	cancel    context.CancelFunc // of the worker, when it waits
+	waits     bool               // a wait record has been written
+	due       deadline           // when the wait times out; zero: never
+	overtaken verdict            // not 0: the table has ended the claim while a goroutine was at work on it
+	capped    bool               // the policy's max_wait is shorter than what was asked
+
+	isOutside    bool      // it waits for a holder outside the broker, of the file outside
+	outside      place     //
+	reserved     []ruleUse // counted in Broker.perRule for it, one for each file that it asks for
+	lastBlockers []wire.Blocker
+}
+
+// place is a file and the path by which its client named it.
+type place struct {
+	id   flock.ID
+	path string
+}
+
+// placeOf gives the place of file i. For whoever works on the claim.
+func (r *request) placeOf(i int) place { return place{r.files[i].ID, r.pathOf(i)} }
+
+// Verdicts of the broker's own, beside the table's.
+const (
+	stopped   verdict = 200 + iota // by request.ended, while it waited
+	quotaRule                      // over the number of holds that a rule allows
+)
+
+// keys gives the files' identities in table order.
+func (r *request) keys() []key {
+	ks := make([]key, len(r.files))
+	for i, f := range r.files {
+		ks[i] = keyOf(f.ID)
+	}
+	return ks
+}
+
+func keyOf(id flock.ID) key { return key{dev: id.Dev, ino: id.Ino} }
+
+// network reports whether a lock call on one of the files may hang.
+func (r *request) network() bool {
+	return slices.ContainsFunc(r.files, func(f *flock.File) bool { return f.Network })
+}
+
+// closeFiles lets go of every descriptor that did not become a hold.
+func (r *request) closeFiles() {
+	for i, f := range r.files {
+		if f != nil {
+			f.Close()
+			r.files[i] = nil
+		}
+	}
+}
+
+// pathOf gives the path by which the client named file i: the first, if it named it twice.
+func (r *request) pathOf(i int) string { return r.msg.Paths[slices.Index(r.slot, i)] }
+
+// decisionOf gives the decision on the path of file i.
+func (r *request) decisionOf(i int) authz.Decision { return r.decisions[slices.Index(r.slot, i)] }
+
+// answer sends the final answer, once.
+func (r *request) answer(m wire.Message) {
+	r.answering.Lock()
+	defer r.answering.Unlock()
+	if !r.answered {
+		r.answered = true
+		r.s.send(r.id, m)
+	}
+}
+
+func (r *request) isAnswered() bool {
+	r.answering.Lock()
+	defer r.answering.Unlock()
+	return r.answered
+}
+
+// announce sends a Queued, unless the final answer is out already.
+func (r *request) announce(m *wire.Queued) {
+	r.answering.Lock()
+	defer r.answering.Unlock()
+	if !r.answered {
+		r.s.send(r.id, m)
+	}
+}
+
+// holdInfo is what the broker knows of a hold beside the table.
+type holdInfo struct {
+	file    *flock.File
+	who     *who
+	path    string
+	target  string // the file really locked, "" when it is path
+	rests   wire.Rest
+	life    wire.Life
+	tag     string
+	reason  string
+	rule    string
+	grace   time.Duration
+	since   time.Time
+	began   time.Duration // boot clock
+	expires time.Time     // zero: never
+	session *session      // of an attached hold
+
+	// Guarded by Broker.mu.
+	due       deadline // lease end, or end of the grace
+	releasing bool     // somebody is letting go of it
+	outlawed  bool     // the policy in force would not grant it
+}

@@ -1,0 +1,269 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"locker/audit"
+	"locker/authz"
+	"locker/wire"
+)
+
+const (
+	helloDeadline = 2 * time.Second // from accept to the whole first frame
+	// The same, for a connection beyond the limit of those that have said nothing yet. Not closed at once: a script that starts
+	// 64 clients has that many of them for a moment.
+	hurriedDeadline = 100 * time.Millisecond
+	frameDeadline   = 2 * time.Second // from the first byte of a frame to its last
+	readBuffer      = 512             // bytes kept for each connection; a larger frame borrows
+)
+
+// session is one connection of one peer. Its goroutine reads frames and works on them one at a time, in order; only
+// waiting claims outlive their turn, so many can be in flight.
+type session struct {
+	b       *Broker
+	id      uint64
+	conn    *net.UnixConn
+	peer    authz.Peer
+	acct    *account
+	out     outbox
+	hurried bool // connected when too many had said nothing yet
+	who     *who // by the session's goroutine, before the first request that needs it
+
+	// Guarded by Broker.mu.
+	requests map[uint32]*request // Lock requests without a final answer
+	killed   string              // not "": why the broker closed the connection
+	dead     bool                // the peer's process has died
+	ended    bool                // no request may enter any more
+	greeted  bool                // written by the session's goroutine alone
+}
+
+// identify gives the peer's names, looked up once and only when something needs them.
+func (s *session) identify() *who {
+	if s.who == nil {
+		s.who = describe(s.peer, s.b.rules.Load().policy)
+	}
+	return s.who
+}
+
+// send encodes m and sends it without blocking.
+func (s *session) send(request uint32, m wire.Message) {
+	frame, err := wire.Append(make([]byte, 0, 128), request, m)
+	if err != nil {
+		// Answers are made of bounded parts; what still does not fit is our mistake, and the client must not wait for ever.
+		s.b.logger.Error("answer does not fit a frame", "error", err)
+		frame, err = wire.Append(nil, request, &wire.Error{Code: wire.CodeInternal, Text: "the answer does not fit a frame"})
+		if err != nil {
+			panic("broker: a fixed answer does not encode: " + err.Error())
+		}
+	}
+	s.out.send(frame)
+}
+
+// refuse sends an error that answers request.
+func (s *session) refuse(request uint32, code wire.Code, path, text string) {
+	s.send(request, &wire.Error{Code: code, Path: path, Text: text})
+}
+
+// serve reads and handles frames until the peer is gone or breaks the rules. The caller ends the session.
+func (s *session) serve(ctx context.Context) {
+	patience := helloDeadline
+	if s.hurried {
+		patience = hurriedDeadline
+	}
+	s.conn.SetReadDeadline(time.Now().Add(patience))
+	var r frameReader
+	r.conn = s.conn
+	for {
+		body, err := r.next(s.isGreeted())
+		if err != nil {
+			switch {
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				s.refuse(0, wire.CodeLimit, "", "a frame must arrive whole within 2 seconds")
+			case errors.Is(err, wire.ErrFrameSize):
+				s.refuse(0, wire.CodeLimit, "", "a frame is 6 to 65,536 bytes long")
+			case errors.Is(err, io.ErrUnexpectedEOF): // it may have closed its half alone, and read on
+				s.refuse(0, wire.CodeInvalid, "", "the connection ends inside a frame")
+			case !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed):
+				s.b.logger.Debug("connection ended", "uid", s.peer.UID, "pid", s.peer.PID, "error", err)
+			}
+			return
+		}
+		id, m, err := wire.Parse(body)
+		if err != nil {
+			s.refuse(id, wire.CodeOf(err), "", wire.Clip("malformed frame: "+err.Error(), wire.MaxText))
+			return
+		}
+		if !s.isGreeted() {
+			if !s.greet(id, m) {
+				return
+			}
+			s.conn.SetReadDeadline(time.Time{})
+			continue
+		}
+		if !s.handle(ctx, id, m) {
+			return
+		}
+	}
+}
+
+func (s *session) isGreeted() bool { return s.greeted }
+
+// greet answers the first frame, which must be a Hello with a version that we speak.
+func (s *session) greet(id uint32, m wire.Message) bool {
+	hello, ok := m.(*wire.Hello)
+	if !ok {
+		s.refuse(id, wire.CodeInvalid, "", "the first frame must be a Hello")
+		return false
+	}
+	if hello.Min > wire.Version || hello.Max < wire.Version {
+		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks version 1 of the protocol only")
+		return false
+	}
+	s.greeted = true
+	s.b.greeted(s)
+	s.send(id, &wire.Welcome{
+		Version: wire.Version, Server: s.b.version, Session: s.id,
+		MaxFrame: wire.MaxFrame, MaxPaths: wire.MaxPaths, MaxPath: wire.MaxPath, MaxReason: wire.MaxReason, MaxTag: wire.MaxTag,
+	})
+	return true
+}
+
+// handle works on one request; false ends the session.
+func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
+	if id == 0 {
+		s.refuse(0, wire.CodeInvalid, "", "request id 0 is for events")
+		return false
+	}
+	b := s.b
+	switch m := m.(type) {
+	case *wire.Lock:
+		b.lock(ctx, s, id, m)
+	case *wire.Unlock:
+		b.unlock(ctx, s, id, m)
+	case *wire.Cancel:
+		b.cancel(ctx, s, id, m)
+	case *wire.Where:
+		b.where(s, id, m)
+	case *wire.List:
+		b.list(ctx, s, id, m)
+	case *wire.Watch:
+		b.watch(s, id)
+	case *wire.Status:
+		b.status(s, id)
+	case *wire.Break:
+		b.breakLock(ctx, s, id, m)
+	case *wire.Reload:
+		b.reloadFor(ctx, s, id)
+	case *wire.Rules:
+		b.listRules(s, id)
+	case *wire.Explain:
+		b.explain(s, id, m)
+	default:
+		s.refuse(id, wire.CodeInvalid, "", "this message is not a request, or the Hello came twice")
+		return false
+	}
+	return true
+}
+
+// end takes everything away that lives as long as the connection: waiting claims, attached holds, the watch.
+func (s *session) end(ctx context.Context) {
+	b := s.b
+	b.mu.Lock()
+	s.ended = true
+	delete(b.sessions, s.id)
+	delete(b.watchers, s)
+	var evs []event
+	for _, r := range s.requests {
+		evs = append(evs, b.stop(r, wire.CodeCanceled)...)
+	}
+	ending := b.beginEnd(b.table.heldBy(owner{uid: s.peer.UID, session: s.id}))
+	cause, text := audit.EventRelease, "connection closed"
+	if s.dead {
+		cause, text = audit.EventDeath, "process died"
+	}
+	if s.killed != "" {
+		text = s.killed
+	}
+	b.mu.Unlock()
+
+	more, seq := b.finishEnd(ending, func(h *hold, r *audit.Record) {
+		r.Event, r.Text = cause, text
+	})
+	b.run(ctx, append(evs, more...))
+	b.commit(seq)
+	s.out.flush(context.Background()) // the connection is closed: nobody writes for long
+}
+
+// kill closes the connection from outside its goroutine, which then ends the session.
+func (s *session) kill(why string, dead bool) {
+	s.b.mu.Lock()
+	s.killed, s.dead = why, s.dead || dead
+	s.b.mu.Unlock()
+	s.conn.Close()
+}
+
+// hangUp has the session end when it has worked on what it has read; what it answers still goes out.
+func (s *session) hangUp(why string) {
+	s.b.mu.Lock()
+	s.killed = why
+	s.b.mu.Unlock()
+	s.conn.CloseRead()
+}
+
+// frameReader cuts frames out of a connection with one small buffer, and borrows for larger frames.
+type frameReader struct {
+	conn  *net.UnixConn
+	buf   []byte // read, not yet used: buf[start:]
+	start int
+	store [readBuffer]byte
+}
+
+// next gives the next frame's body, valid until the next call. Once a frame has begun it must be whole within
+// frameDeadline; between frames there is no deadline. The deadline of the first frame is the caller's.
+func (f *frameReader) next(timed bool) ([]byte, error) {
+	armed := false
+	for {
+		have := f.buf[f.start:]
+		if len(have) >= 4 {
+			n, err := wire.BodyLen([4]byte(have))
+			if err != nil {
+				return nil, err
+			}
+			if len(have) >= 4+n {
+				f.start += 4 + n
+				if armed {
+					f.conn.SetReadDeadline(time.Time{})
+				}
+				return have[4 : 4+n], nil
+			}
+			if 4+n > cap(f.buf) {
+				grown := make([]byte, len(have), 4+n)
+				copy(grown, have)
+				f.buf, f.start = grown, 0
+			}
+		}
+		if len(have) == 0 {
+			f.buf, f.start = f.store[:0], 0 // a borrowed buffer goes back to the collector
+		} else if timed && !armed {
+			armed = true
+			f.conn.SetReadDeadline(time.Now().Add(frameDeadline))
+		}
+		if len(f.buf) == cap(f.buf) { // a frame begins near the end: move it to the front
+			f.buf = f.buf[:copy(f.buf, f.buf[f.start:])]
+			f.start = 0
+		}
+		n, err := f.conn.Read(f.buf[len(f.buf):cap(f.buf)])
+		f.buf = f.buf[:len(f.buf)+n]
+		if n == 0 && err != nil {
+			if errors.Is(err, io.EOF) && len(f.buf) > f.start {
+				return nil, io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}

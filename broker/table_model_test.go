@@ -1,0 +1,303 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+)
+
+// tblModel is the lock table once more, as plainly as it can be said: two slices, and every question answered by
+// looking at all of both. It shares nothing with the table but the types of keys, owners and verdicts.
+type tblModel struct {
+	limits limits
+	holds  []*tblHold
+	claims []*tblClaim // waiting and pending
+	clock  map[key]uint64
+	served map[key]map[uint32]uint64
+	count  uint64
+}
+
+type tblHold struct {
+	id     uint64
+	key    key
+	owner  owner
+	mode   mode
+	ending bool
+}
+
+type tblClaim struct {
+	real           *claim // its name; never looked into
+	owner          owner
+	mode           mode
+	keys           []key
+	pending        bool
+	round, arrival uint64
+}
+
+type tblEvent struct {
+	real *claim
+	v    verdict
+}
+
+func tblNewModel(l limits) *tblModel {
+	return &tblModel{limits: l, clock: map[key]uint64{}, served: map[key]map[uint32]uint64{}}
+}
+
+func tblConflict(a, b mode) bool { return a == exclusive || b == exclusive }
+
+func (m *tblModel) held(o owner, k key) *tblHold {
+	for _, h := range m.holds {
+		if h.owner == o && h.key == k && !h.ending {
+			return h
+		}
+	}
+	return nil
+}
+
+func (m *tblModel) needs(c *tblClaim) (keys []key) {
+	for _, k := range c.keys {
+		if m.held(c.owner, k) == nil {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+func tblBefore(a, b *tblClaim) bool {
+	return a.round < b.round || a.round == b.round && a.arrival < b.arrival
+}
+
+func (m *tblModel) at(k key) (claims []*tblClaim) {
+	for _, c := range m.claims {
+		if slices.Contains(c.keys, k) {
+			claims = append(claims, c)
+		}
+	}
+	slices.SortFunc(claims, tblTurn)
+	return claims
+}
+
+func tblTurn(a, b *tblClaim) int {
+	if a.pending != b.pending {
+		if a.pending {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.round, b.round), cmp.Compare(a.arrival, b.arrival))
+}
+
+func (m *tblModel) owned(c *tblClaim) (ids []uint64, v verdict) {
+	for _, k := range c.keys {
+		if h := m.held(c.owner, k); h != nil {
+			ids = append(ids, h.id)
+			if h.mode != c.mode {
+				v = conversion
+			}
+		}
+	}
+	if v == 0 && len(ids) == len(c.keys) {
+		v = satisfied
+	}
+	return ids, v
+}
+
+// used counts what the uid, or with all everybody, holds and needs.
+func (m *tblModel) used(uid uint32, all bool) (holds, needs, waiters int) {
+	for _, h := range m.holds {
+		if all || h.owner.uid == uid {
+			holds++
+		}
+	}
+	for _, c := range m.claims {
+		if all || c.owner.uid == uid {
+			needs += len(m.needs(c))
+			if !c.pending {
+				waiters++
+			}
+		}
+	}
+	return holds, needs, waiters
+}
+
+func (m *tblModel) usable(uid uint32, all int) int {
+	if uid != 0 {
+		all -= all / 32
+	}
+	return all
+}
+
+func (m *tblModel) add(c *tblClaim, wait bool) (v verdict, ids []uint64, cycle int) {
+	ids, v = m.owned(c)
+	if v != 0 {
+		return v, ids, 0
+	}
+	uid, n := c.owner.uid, len(m.needs(c))
+	h, w, _ := m.used(uid, false)
+	ah, aw, _ := m.used(uid, true)
+	if h+w+n > m.limits.holds || ah+aw+n > m.usable(uid, m.limits.holdsAll) {
+		return quotaHolds, ids, 0
+	}
+	m.align(c.keys)
+	m.count++
+	c.arrival = m.count
+	return m.enter(c, c.keys, 1, wait), ids, m.lastCycle(c)
+}
+
+// lastCycle is the length of the cycle that c, which is not in the model, would close by waiting.
+func (m *tblModel) lastCycle(c *tblClaim) int {
+	if slices.Contains(m.claims, c) {
+		return 0
+	}
+	m.claims = append(m.claims, c)
+	n := m.wayBack(c.owner, nil)
+	m.claims = slices.DeleteFunc(m.claims, func(d *tblClaim) bool { return d == c })
+	return n
+}
+
+func (m *tblModel) enter(c *tblClaim, fresh []key, round uint64, wait bool) verdict {
+	c.pending, c.round = false, round
+	for _, k := range fresh {
+		if at := m.at(k); len(at) > 0 {
+			last := m.served[k][c.owner.uid]
+			for _, d := range at {
+				if d.owner.uid == c.owner.uid {
+					last = max(last, d.round)
+				}
+			}
+			c.round = max(c.round, m.clock[k], last+1)
+		}
+	}
+	uid := c.owner.uid
+	switch _, _, n := m.used(uid, false); {
+	case m.ready(c):
+		if c.pending = true; m.lastCycle(c) > 0 {
+			return deadlock // it passes others whom its owner waits for
+		}
+	case !wait:
+		return blocked
+	case m.allWaiters() >= m.usable(uid, m.limits.waitersAll) || n >= m.limits.waiters:
+		return quotaWaiters
+	case m.lastCycle(c) > 0:
+		return deadlock
+	}
+	for _, k := range c.keys {
+		if len(m.at(k)) == 0 {
+			m.clock[k], m.served[k] = c.round, map[uint32]uint64{}
+		}
+	}
+	m.claims = append(m.claims, c)
+	if c.pending {
+		return pending
+	}
+	return queued
+}
+
+func (m *tblModel) allWaiters() int {
+	_, _, n := m.used(0, true)
+	return n
+}
+
+func (m *tblModel) remove(c *tblClaim) {
+	m.claims = slices.DeleteFunc(m.claims, func(d *tblClaim) bool { return d == c })
+	for _, k := range c.keys {
+		if len(m.at(k)) == 0 {
+			delete(m.clock, k)
+			delete(m.served, k)
+		}
+	}
+}
+
+func (m *tblModel) grant(c *tblClaim, ids []uint64) []tblEvent {
+	keys := m.needs(c)
+	m.remove(c)
+	for _, k := range c.keys {
+		if at := m.at(k); len(at) > 0 {
+			round := c.round
+			for _, d := range at {
+				if !d.pending {
+					round = min(round, d.round)
+				}
+			}
+			m.clock[k] = max(m.clock[k], round)
+			m.served[k][c.owner.uid] = max(m.served[k][c.owner.uid], round)
+		}
+	}
+	for i, k := range keys {
+		m.holds = append(m.holds, &tblHold{id: ids[i], key: k, owner: c.owner, mode: c.mode})
+	}
+	return m.settle(c.owner)
+}
+
+func (m *tblModel) release(id uint64) []tblEvent {
+	i := slices.IndexFunc(m.holds, func(h *tblHold) bool { return h.id == id })
+	o := m.holds[i].owner
+	m.holds = slices.Delete(m.holds, i, i+1)
+	return m.settle(o)
+}
+
+// settle moves everybody who can move after something happened to o.
+func (m *tblModel) settle(o owner) (evs []tblEvent) {
+	evs = m.breakCycles(o)
+	for moved := true; moved; {
+		moved = false
+		for _, c := range slices.SortedFunc(slices.Values(m.claims), tblTurn) {
+			if _, v := m.owned(c); v != 0 {
+				m.remove(c)
+				evs, moved = append(evs, tblEvent{c.real, v}), true
+			}
+		}
+	}
+	evs = append(evs, m.breakCycles(o)...)
+	for moved := true; moved; {
+		moved = false
+		for _, c := range slices.SortedFunc(slices.Values(m.claims), tblTurn) {
+			if !c.pending && m.ready(c) {
+				c.pending, moved = true, true
+				evs = append(evs, tblEvent{c.real, pending})
+				break
+			}
+		}
+	}
+	return evs
+}
+
+// breakCycles sends the newest claims of o away that wait for o in the end.
+func (m *tblModel) breakCycles(o owner) (evs []tblEvent) {
+	for again := true; again; {
+		again = false
+		sorted := slices.SortedFunc(slices.Values(m.claims), tblTurn)
+		for _, c := range slices.Backward(sorted) {
+			if c.owner == o && !c.pending && m.wayBack(o, c) > 0 {
+				m.remove(c)
+				evs, again = append(evs, tblEvent{c.real, deadlock}), true
+				break
+			}
+		}
+	}
+	return evs
+}
+
+func (m *tblModel) rekey(c *tblClaim, keys []key) (v verdict, ids []uint64, cycle int, evs []tblEvent) {
+	old, round := c.keys, c.round
+	m.remove(c)
+	evs = m.breakCycles(c.owner)
+	c.keys = keys
+	if ids, v = m.owned(c); v != 0 {
+		return v, ids, 0, append(evs, m.settle(c.owner)...)
+	}
+	var fresh []key
+	kept := uint64(1)
+	for _, k := range keys {
+		if slices.Contains(old, k) {
+			kept = round
+		} else {
+			fresh = append(fresh, k)
+		}
+	}
+	limits := m.limits
+	m.limits.waiters, m.limits.waitersAll = 1<<30, 1<<30
+	v = m.enter(c, fresh, kept, true)
+	m.limits = limits
+	cycle = m.lastCycle(c)
+	return v, ids, cycle, append(evs, m.settle(c.owner)...)
+}

@@ -1,0 +1,232 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"locker/flock"
+	"locker/wire"
+)
+
+const maxBlockers = 8
+
+// cancel works on a Cancel: of a waiting Lock, or of the Watch.
+func (b *Broker) cancel(ctx context.Context, s *session, id uint32, m *wire.Cancel) {
+	b.mu.Lock()
+	var evs []event
+	if r := s.requests[m.Target]; r != nil {
+		evs = b.stop(r, wire.CodeCanceled)
+	}
+	watched, ok := b.watchers[s]
+	if ok = ok && watched == m.Target; ok {
+		delete(b.watchers, s)
+	}
+	b.mu.Unlock()
+	if ok {
+		s.refuse(watched, wire.CodeCanceled, "", "canceled")
+	}
+	b.run(ctx, evs)
+	s.send(id, &wire.Done{})
+}
+
+// where answers with the place of a waiting Lock, as of now.
+func (b *Broker) where(s *session, id uint32, m *wire.Where) {
+	b.mu.Lock()
+	r := s.requests[m.Target]
+	var outside *place
+	if r != nil && r.isOutside {
+		at := r.outside
+		outside = &at
+	}
+	b.mu.Unlock()
+	if r == nil {
+		s.refuse(id, wire.CodeNotFound, "", "no request with this id is waiting")
+		return
+	}
+	s.send(id, b.queuedFor(r, outside))
+}
+
+// queuedFor tells a waiting request its place and who is in the way; outside is the file that somebody outside the
+// broker has locked, if that is what it waits for.
+func (b *Broker) queuedFor(r *request, outside *place) *wire.Queued {
+	q := &wire.Queued{Position: 1, Blockers: b.blockersOf(r, outside)}
+	b.mu.Lock()
+	if r.phase == phaseQueued {
+		q.Position = uint32(b.table.position(r.claim))
+	}
+	b.mu.Unlock()
+	return q
+}
+
+// blockersOf names who is in r's way, as far as r's peer may know it. The caller does not hold mu.
+func (b *Broker) blockersOf(r *request, outside *place) []wire.Blocker {
+	if outside != nil {
+		return b.outsideBlockers(r, *outside)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.insideBlockers(r)
+}
+
+// insideBlockers is blockersOf for those within the table. The caller holds mu.
+func (b *Broker) insideBlockers(r *request) []wire.Blocker {
+	if r.claim == nil {
+		return nil
+	}
+	holds, claims := b.table.blockers(r.claim, maxBlockers)
+	if r.claim.state != claimWaiting { // it would not wait, and so stands in no queue: everybody there is in its way
+		for _, k := range r.claim.keys {
+			holds = append(holds, b.table.holdsOf(k)...)
+			claims = append(claims, b.table.queue(k)...)
+		}
+	}
+	var out []wire.Blocker
+	for _, h := range holds {
+		if len(out) < maxBlockers && (h.owner != r.claim.owner || h.ending) {
+			out = append(out, b.holderBlocker(r, h))
+		}
+	}
+	for _, c := range claims {
+		if len(out) < maxBlockers && c != r.claim {
+			out = append(out, b.waiterBlocker(r, c))
+		}
+	}
+	return out
+}
+
+func (b *Broker) holderBlocker(r *request, h *hold) wire.Blocker {
+	i := h.info
+	if !b.maySee(&r.who.peer, h.uid, i.path) {
+		return wire.Blocker{Kind: wire.Holder, Hidden: true}
+	}
+	return wire.Blocker{
+		Kind: wire.Holder, Path: i.path, UID: h.uid, User: i.who.user, PID: i.who.peer.PID,
+		Command: i.who.command, Since: i.since, Reason: i.reason,
+	}
+}
+
+func (b *Broker) waiterBlocker(r *request, c *claim) wire.Blocker {
+	q := c.req
+	if !b.maySee(&r.who.peer, c.uid, q.msg.Paths[0]) {
+		return wire.Blocker{Kind: wire.Waiter, Hidden: true}
+	}
+	return wire.Blocker{
+		Kind: wire.Waiter, Path: q.msg.Paths[0], UID: c.uid, User: q.who.user, PID: q.who.peer.PID,
+		Command: q.who.command, Since: b.now().Add(q.began - b.boot()), Reason: q.msg.Reason,
+	}
+}
+
+// cycleBlockers names the holders of a deadlock's circle.
+func (b *Broker) cycleBlockers(r *request) []wire.Blocker {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []wire.Blocker
+	for _, l := range r.detail.cycle {
+		switch {
+		case len(out) == maxBlockers:
+		case l.hold != nil && l.hold.owner != r.claim.owner:
+			out = append(out, b.holderBlocker(r, l.hold))
+		case l.claim != nil && l.claim.owner != r.claim.owner:
+			out = append(out, b.waiterBlocker(r, l.claim))
+		}
+	}
+	return out
+}
+
+// outside remembers for a moment who holds a file outside the broker: finding out reads /proc of every process, and a
+// client that asks again and again must not make root do that each time.
+type outside struct {
+	scanning sync.Mutex // one scan at a time
+	mu       sync.Mutex // guards seen
+	seen     map[flock.ID]sighting
+}
+
+type sighting struct {
+	at      time.Time
+	holders []flock.Holder
+}
+
+const sightingFresh = time.Second
+
+// outsideHolders gives the programs outside the broker that hold a lock on the file; nil when a scan is under way.
+func (b *Broker) outsideHolders(id flock.ID) []flock.Holder {
+	o := &b.outside
+	o.mu.Lock()
+	s, ok := o.seen[id]
+	o.mu.Unlock()
+	if ok && time.Since(s.at) < sightingFresh {
+		return s.holders
+	}
+	if !o.scanning.TryLock() {
+		return s.holders
+	}
+	defer o.scanning.Unlock()
+	holders, err := flock.Outside(id, selfPID())
+	if err != nil {
+		b.logger.Debug("holders outside", "error", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.seen == nil || len(o.seen) > 256 {
+		o.seen = map[flock.ID]sighting{}
+	}
+	o.seen[id] = sighting{at: time.Now(), holders: holders}
+	return holders
+}
+
+func (b *Broker) outsideBlockers(r *request, at place) []wire.Blocker {
+	if !b.maySee(&r.who.peer, ^uint32(0), at.path) {
+		return []wire.Blocker{{Kind: wire.Outside, Hidden: true}}
+	}
+	policy := b.rules.Load().policy
+	var out []wire.Blocker
+	for _, h := range b.outsideHolders(at.id) {
+		if len(out) < maxBlockers {
+			out = append(out, wire.Blocker{Kind: wire.Outside, Path: at.path, UID: h.UID, User: policy.Name(h.UID), PID: h.PID, Command: h.Command})
+		}
+	}
+	if len(out) == 0 {
+		out = []wire.Blocker{{Kind: wire.Outside, Hidden: true}}
+	}
+	return out
+}
+
+// watch has the session told of changes until it cancels.
+func (b *Broker) watch(s *session, id uint32) {
+	b.mu.Lock()
+	_, taken := b.watchers[s]
+	if !taken {
+		b.watchers[s] = id
+	}
+	b.mu.Unlock()
+	if taken {
+		s.refuse(id, wire.CodeInvalid, "", "this connection watches already")
+		return
+	}
+	s.send(id, &wire.Changed{}) // so that the client lists once after it has begun to watch
+}
+
+// changeEvery is how often at most watchers are told that something has changed.
+const changeEvery = 50 * time.Millisecond
+
+// changed has the watchers told, soon and once. The caller holds mu.
+func (b *Broker) changed() {
+	if len(b.watchers) == 0 || b.ticking {
+		return
+	}
+	b.ticking = true
+	b.work.Go(func() {
+		<-time.After(changeEvery)
+		b.mu.Lock()
+		b.ticking = false
+		to := make(map[*session]uint32, len(b.watchers))
+		for s, id := range b.watchers {
+			to[s] = id
+		}
+		b.mu.Unlock()
+		for s, id := range to {
+			s.send(id, &wire.Changed{})
+		}
+	})
+}

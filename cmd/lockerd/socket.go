@@ -1,0 +1,182 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// newSuffix is of the name under which the socket is bound before it gets its real one.
+const newSuffix = ".new"
+
+// lockSuffix is of the file whose lock says which lockerd owns the socket's name.
+const lockSuffix = ".lock"
+
+// listener is the listening socket and, unless a service manager passed it, the right to its name.
+//
+// The right is a flock on a file beside it, held as long as the process lives: whoever has it may replace a stale socket,
+// and there is no moment at which two servers could both think that the name is theirs. The socket is bound under another
+// name, given its owner and mode, and renamed into place: nobody can connect before it is as the policy wants it.
+type listener struct {
+	*net.UnixListener
+	settings settings
+	lock     int // descriptor; -1: passed by a service manager
+	bound    bool
+}
+
+// listen makes the socket; publish gives it its name.
+//
+// Privileged: creates, chowns and chmods in the socket's directory, which must not be writable by others, so an attacker
+// controls neither names nor what they lead to.
+func listen(s settings) (*listener, error) {
+	passed, err := passedListener()
+	if err != nil {
+		return nil, err
+	}
+	if passed != nil {
+		return &listener{UnixListener: passed, settings: s, lock: -1}, nil
+	}
+	if err := checkDir(filepath.Dir(s.socket)); err != nil {
+		return nil, err
+	}
+	l := &listener{settings: s}
+	if l.lock, err = takeName(s.socket); err != nil {
+		return nil, err
+	}
+	if err := l.bind(); err != nil {
+		l.release()
+		return nil, err
+	}
+	return l, nil
+}
+
+// checkDir refuses a directory in which others could put a socket of theirs under our name.
+//
+// Privileged: looks at a directory that the administrator named.
+func checkDir(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("the socket's directory %q: %w", dir, err)
+	}
+	if st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0 {
+		return fmt.Errorf("the socket's directory %q is writable by others: anybody could put a socket there that takes our place; chmod go-w it or choose another with --socket", dir)
+	}
+	if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("the socket's directory %q belongs to uid %d, who could replace the socket; choose another with --socket", dir, st.Uid)
+	}
+	return nil
+}
+
+// takeName takes the lock on the socket's name.
+//
+// Privileged: creates a file that only we can open; O_NOFOLLOW, so that a link planted there leads nowhere.
+func takeName(socket string) (int, error) {
+	fd, err := unix.Open(socket+lockSuffix, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return -1, fmt.Errorf("open %q, which says who owns the socket: %w", socket+lockSuffix, err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return -1, fmt.Errorf("another lockerd serves %q%s; stop it first, or give --socket", socket, serverOf(socket))
+		}
+		return -1, fmt.Errorf("lock %q: %w", socket+lockSuffix, err)
+	}
+	// A server that does not know this lock may be listening: the 2016 locker, or something else altogether.
+	if pid := serverOf(socket); pid != "" {
+		unix.Close(fd)
+		return -1, fmt.Errorf("another program serves %q%s; stop it first, or give --socket", socket, pid)
+	}
+	return fd, nil
+}
+
+// serverOf names the process that listens on a socket as " (pid N)", "" if nobody does.
+func serverOf(socket string) string {
+	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	pid := " (pid unknown)"
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+				pid = fmt.Sprintf(" (pid %d)", cred.Pid)
+			}
+		})
+	}
+	return pid
+}
+
+// bind makes the socket under its first name, with the owner and the mode that it shall have.
+//
+// Privileged: creates and chowns a socket in a directory that others cannot write.
+func (l *listener) bind() error {
+	s := l.settings
+	if st, err := os.Lstat(s.socket); err == nil && st.Mode()&os.ModeSocket == 0 {
+		return fmt.Errorf("%q is there and is not a socket; move it away, or give --socket", s.socket)
+	}
+	first := s.socket + newSuffix
+	if err := os.Remove(first); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove what an earlier start left: %w", err)
+	}
+	u, err := net.ListenUnix("unix", &net.UnixAddr{Name: first, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("listen on %q: %w", s.socket, err)
+	}
+	u.SetUnlinkOnClose(false) // release unlinks it, while it still has the right to the name
+	l.UnixListener = u
+	if s.group >= 0 {
+		if err := unix.Fchownat(unix.AT_FDCWD, first, -1, s.group, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("give %q to group %d: %w", first, s.group, err)
+		}
+	}
+	if err := os.Chmod(first, s.mode); err != nil {
+		return fmt.Errorf("set the socket's mode: %w", err)
+	}
+	return nil
+}
+
+// publish gives the socket its name, in the place of a stale one.
+//
+// Privileged: renames within a directory that others cannot write.
+func (l *listener) publish() error {
+	if l.lock < 0 {
+		return nil
+	}
+	if err := os.Rename(l.settings.socket+newSuffix, l.settings.socket); err != nil {
+		return fmt.Errorf("put the socket in its place: %w", err)
+	}
+	l.bound = true
+	return nil
+}
+
+// name is where clients find the socket. One that was passed is where the service manager has put it.
+func (l *listener) name() string {
+	if l.lock < 0 {
+		return l.Addr().String()
+	}
+	return l.settings.socketName
+}
+
+// release takes the socket's name away and gives up the right to it, in this order.
+//
+// Privileged: removes our own socket.
+func (l *listener) release() {
+	if l.UnixListener != nil {
+		l.UnixListener.Close()
+	}
+	if l.lock < 0 {
+		return
+	}
+	if l.bound {
+		os.Remove(l.settings.socket)
+	} else if l.UnixListener != nil {
+		os.Remove(l.settings.socket + newSuffix)
+	}
+	unix.Close(l.lock)
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// place gives a directory with a short name: unix(7) allows 107 bytes.
+func place(t *testing.T) settings {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return settings{socket: dir + "/s", socketName: dir + "/s", mode: 0o660, group: -1}
+}
+
+func mustListen(t *testing.T, s settings) *listener {
+	t.Helper()
+	l, err := listen(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
+}
+
+func TestSocketAppearsOnlyWhenItIsPublishedWithItsMode(t *testing.T) {
+	s := place(t)
+	l := mustListen(t, s)
+	defer l.release()
+	if exists(s.socket) {
+		t.Fatal("it is there before it was published")
+	}
+	if err := l.publish(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(s.socket)
+	if err != nil || info.Mode() != os.ModeSocket|0o660 {
+		t.Errorf("mode %v, %v, want a socket with 0660", info.Mode(), err)
+	}
+	c, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+func TestReleaseLeavesNoSocketWhetherPublishedOrNot(t *testing.T) {
+	for _, published := range []bool{false, true} {
+		s := place(t)
+		l := mustListen(t, s)
+		if published {
+			if err := l.publish(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.release()
+		if exists(s.socket) || exists(s.socket+newSuffix) {
+			t.Errorf("published %v: a socket is left", published)
+		}
+		mustListen(t, s).release()
+	}
+}
+
+func TestOneServerOwnsASocketsName(t *testing.T) {
+	s := place(t)
+	first := mustListen(t, s)
+	defer first.release()
+	// Before it is published, and after.
+	for range 2 {
+		second, err := listen(s)
+		if err == nil {
+			second.release()
+			t.Fatal("two servers have the name")
+		}
+		if !strings.Contains(err.Error(), "another lockerd serves") {
+			t.Errorf("error %q", err)
+		}
+		if err := first.publish(); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := listen(s); !strings.Contains(err.Error(), "(pid "+strconv.Itoa(os.Getpid())+")") {
+		t.Errorf("error %q does not name the process", err)
+	}
+}
+
+func TestSocketOfAProgramWithoutOurLockIsLeftAlone(t *testing.T) {
+	s := place(t)
+	other, err := net.Listen("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listen(s); err == nil || !strings.Contains(err.Error(), "another program serves") {
+		t.Errorf("error %v", err)
+	}
+	// When it has gone, what it left is replaced.
+	other.(*net.UnixListener).SetUnlinkOnClose(false)
+	other.Close()
+	l := mustListen(t, s)
+	defer l.release()
+	if err := l.publish(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatIsNoSocketIsNotReplaced(t *testing.T) {
+	s := place(t)
+	if err := os.WriteFile(s.socket, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listen(s); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("error %v", err)
+	}
+	if text, _ := os.ReadFile(s.socket); string(text) != "precious" {
+		t.Errorf("the file holds %q now", text)
+	}
+}
+
+func TestSocketsDirectoryMayNotBeWritableByOthers(t *testing.T) {
+	for mode, fine := range map[os.FileMode]bool{0o755: true, 0o700: true, 0o777: false, 0o775: false, 0o777 | os.ModeSticky: true} {
+		s := place(t)
+		if err := os.Chmod(filepath.Dir(s.socket), mode); err != nil {
+			t.Fatal(err)
+		}
+		l, err := listen(s)
+		if (err == nil) != fine {
+			t.Errorf("mode %v: error %v", mode, err)
+		}
+		if err == nil {
+			l.release()
+		}
+	}
+}
+
+func TestPlantedLinkInPlaceOfTheNamesLockIsNotFollowed(t *testing.T) {
+	s := place(t)
+	victim := filepath.Join(filepath.Dir(s.socket), "victim")
+	if err := os.Symlink(victim, s.socket+lockSuffix); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := listen(s); err == nil {
+		l.release()
+		t.Error("it was followed")
+	}
+	if exists(victim) {
+		t.Error("what it leads to was made")
+	}
+}
