@@ -43,7 +43,7 @@ var rootLinks = map[string]string{
 var privileged = []string{
 	"authz/load.go", "authz/users.go", "broker/who.go", "cmd/lockerd/options.go", "cmd/lockerd/socket.go",
 	"audit/dir.go", "audit/recover.go", "audit/scan.go",
-	"flock/bundle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/watch.go",
+	"flock/bundle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go",
 }
 
 // touches are the functions that make a file privileged.

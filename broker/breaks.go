@@ -12,6 +12,12 @@ import (
 // breakLock works on a Break request: somebody with the permission ends other people's holds.
 func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.Break) {
 	who := s.identify()
+	if m.By == wire.ByPath {
+		if err := authz.CheckPath(m.Path); err != nil {
+			s.refuse(id, wire.CodeInvalid, m.Path, err.Error())
+			return
+		}
+	}
 	b.mu.Lock()
 	var found []*hold
 	var lost []*lostHold

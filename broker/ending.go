@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"locker/audit"
+	"locker/authz"
 	"locker/wire"
 )
 
@@ -71,6 +72,12 @@ func (b *Broker) forget(h *hold) {
 // unlock works on an Unlock request.
 func (b *Broker) unlock(ctx context.Context, s *session, id uint32, m *wire.Unlock) {
 	who := s.identify()
+	for _, path := range m.Paths {
+		if err := authz.CheckPath(path); err != nil {
+			s.refuse(id, wire.CodeInvalid, path, err.Error())
+			return
+		}
+	}
 	b.mu.Lock()
 	found, answer := b.selectOwn(s, m)
 	taken := b.beginEnd(found)

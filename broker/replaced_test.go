@@ -110,6 +110,53 @@ func TestAClaimThatIsEndedWhileItFollowsAReplacedFileEndsAtOnce(t *testing.T) {
 	}
 }
 
+func TestAFileThatIsGoneIsNotFoundAfterTheWaitAndStaleWhileHeld(t *testing.T) {
+	for _, how := range []string{"deleted", "renamed", "replaced", "turned into a symlink"} {
+		t.Run(how, func(t *testing.T) {
+			r := newRig(t, nil)
+			base := r.atRest()
+			path := r.file("a")
+			p, q := r.dial(), r.dial()
+			g := p.granted(detached(path))
+			id := q.send(attached(path))
+			q.queued(id)
+			must(t, os.Rename(path, r.files+"/moved"))
+			want := wire.CodeNotFound
+			switch how {
+			case "deleted":
+				must(t, os.Remove(r.files+"/moved"))
+			case "replaced":
+				r.file("a")
+				want = 0
+			case "turned into a symlink":
+				must(t, os.Symlink("moved", path))
+				want = wire.CodeUnsupported
+			}
+			rows := p.rowsOf(p.send(&wire.List{}))
+			if len(rows) != 2 || !rows[0].Stale || rows[0].ID != g[0].ID || rows[1].Kind != wire.RowWaiter {
+				t.Errorf("%+v", rows)
+			}
+			if rel := p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{path}})).(*wire.Released); rel.IDs[0] != g[0].ID {
+				t.Errorf("%+v", rel)
+			}
+			switch m := q.answer(id).(type) {
+			case *wire.Error:
+				if m.Code != want {
+					t.Errorf("%+v", m)
+				}
+			case *wire.Granted:
+				if want != 0 || isFree(t, path) {
+					t.Errorf("%+v", m)
+				}
+			}
+			r.checkReplay()
+			p.conn.Close()
+			q.conn.Close()
+			r.settles(base)
+		})
+	}
+}
+
 func TestListsOfClaimsAreSoundWhileTheirFilesAreReplaced(t *testing.T) {
 	r := newRig(t, withHardlinks)
 	a, b := r.file("a"), r.file("b")
