@@ -70,7 +70,7 @@ func (v *verifier) record(line []byte, r *Record) {
 	v.apply(r, len(line)+1)
 	sum := sha256.Sum256(line)
 	hex.Encode(v.hash[:], sum[:])
-	v.Last, v.Clean = r.Seq, r.Event == EventStop
+	v.Last, v.Clean = r.Seq, stopped(v.Clean, r)
 	if r.Event == EventGap || r.Event == EventRecovered {
 		v.settle(r)
 	}

@@ -66,7 +66,7 @@ func (l *Log) write() {
 		l.sync()
 		l.giveSyncer()
 	}
-	if l.failed == nil && l.tight(0) && !l.spareFits() && l.spareErr == nil {
+	if l.failed == nil && l.tight(0) && !l.spareFits() && l.spareErr == nil && !l.stopping {
 		l.provide()
 	}
 	if l.failed != nil {
@@ -80,7 +80,7 @@ func (l *Log) write() {
 	l.fresh, l.taken = l.taken[:0], out
 	var next *segment
 	var head batch
-	if l.tight(0) && l.spareFits() {
+	if l.tight(0) && l.spareFits() && !l.stopping { // the next run begins a segment anyway
 		next, l.spare = l.spare, nil
 		head = l.head(next, nil, codeSize, nil)
 		l.size = int64(len(head.buf)) // what is appended from now on goes there

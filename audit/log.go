@@ -69,6 +69,7 @@ type Log struct {
 	dropFirst uint64   // from here on lines are counted, not kept; 0: they are kept
 	gaps      []span   // what was dropped: these records are on no file
 	opening   []Record // explanations for the first head
+	stopping  bool     // the last record appended is a stop record
 	leftOut   uint64   // records not taken while the log was full
 	dirty     bool     // the flusher has been told
 	closed    bool
@@ -121,6 +122,7 @@ func (l *Log) Append(r *Record) (seq uint64, err error) {
 	if err := l.take(r); err != nil {
 		return 0, err
 	}
+	l.stopping = r.Event == EventStop
 	return r.Seq, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -119,6 +118,32 @@ func TestADirectoryThatIsNotOursIsRefused(t *testing.T) {
 	})
 }
 
+func TestAStopIsTheLastRecordHoweverFullTheSegmentIs(t *testing.T) {
+	dir := t.TempDir() + "/audit"
+	for n := range 60 { // at some of them the stop record is what fills the segment
+		l := openLog(t, Config{Dir: dir, SegmentSize: 13 << 10, FS: fast})
+		if !l.Clean() {
+			t.Fatalf("not clean after %d records", n-1)
+		}
+		for range n {
+			must(t, l, &Record{Event: EventPolicy, Text: "some text"})
+		}
+		must(t, l, &Record{Event: EventStop})
+		closeLog(t, l)
+		if rep := verifyClean(t, dir); !rep.Clean {
+			t.Fatalf("verify: not clean after %d records", n)
+		}
+	}
+	l := openLog(t, Config{Dir: dir, FS: fast})
+	l.kill()
+	if rep := verifyClean(t, dir); rep.Clean {
+		t.Error("a run that was killed at its start is clean")
+	}
+	if l = openLog(t, Config{Dir: dir, FS: fast}); l.Clean() {
+		t.Error("a run that was killed at its start was clean")
+	}
+}
+
 // A file planted where a segment is to be made is neither followed nor written.
 func TestPlantedNamesAreNeverWritten(t *testing.T) {
 	dir := t.TempDir() + "/audit"
@@ -187,59 +212,4 @@ func TestNothingOfALogOutlivesClose(t *testing.T) {
 	if after := fds(); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
-}
-
-func TestTextThatIsTooLongLeavesItsHash(t *testing.T) {
-	dir := t.TempDir() + "/audit"
-	l := openLog(t, Config{Dir: dir})
-	long := strings.Repeat("\xff", 100000)
-	r := grant(long)
-	r.Target, r.User, r.Command, r.Mode, r.Life, r.Tag, r.Reason, r.Rule, r.Code, r.Text, r.SHA256, r.By = long, long, long, long, long, long, long, long, long, long, long, long
-	rests := make([]string, 100)
-	for i := range rests {
-		rests[i] = long
-	}
-	r.Rests = rests
-	putRec(t, l, r, true)
-	if rests[0] != long {
-		t.Error("the caller's slice was changed")
-	}
-	closeLog(t, l)
-	text, err := os.ReadFile(segmentFiles(t, dir)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	longest := 0
-	for line := range strings.Lines(string(text)) {
-		longest = max(longest, len(line))
-	}
-	if longest > maxLine || longest < 50000 {
-		t.Errorf("longest line %d bytes", longest)
-	}
-	verifyClean(t, dir)
-	l = openLog(t, Config{Dir: dir})
-	h := l.Replayed().Holds()
-	if len(h) != 1 || len(h[0].Grant.Path) != maxPathText || !strings.Contains(h[0].Grant.Path, "...sha256:") {
-		t.Errorf("%d holds", len(h))
-	}
-}
-
-func TestTheBootClockCountsSuspend(t *testing.T) {
-	var c clock
-	check := func(what string) {
-		t.Helper()
-		least := sinceBoot()
-		wall, boot := c.read()
-		if most := sinceBoot(); boot < least-time.Millisecond || boot > most+time.Millisecond || time.Since(wall) > time.Minute {
-			t.Errorf("%s: boot clock %v, want %v to %v; wall %v", what, boot, least, most, wall)
-		}
-	}
-	check("at first")
-	check("later")
-	// As if an hour of suspend had passed since: wall time and CLOCK_BOOTTIME went on, CLOCK_MONOTONIC did not.
-	c.ahead -= time.Hour
-	c.boot0 -= time.Hour
-	check("after a suspend")
-	c.ahead += time.Hour // wall time was set back
-	check("after a step")
 }

@@ -102,7 +102,7 @@ type scan struct {
 	last     uint64        // seq of its last good record; 0: none
 	hash     [hashLen]byte // of that record's line
 	reserved uint64        // last number that it reserves
-	stopped  bool          // the last good record is a stop record
+	stopped  bool          // with it the run ended cleanly
 	good     int64         // bytes up to the end of that record
 	size     int64         // bytes of the file
 	damage   error         // what is wrong with the line after, nil if there is none
@@ -150,7 +150,7 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 		}
 		sum := sha256.Sum256(line)
 		hex.Encode(s.hash[:], sum[:])
-		s.last, s.good, s.stopped = r.Seq, in.next, r.Event == EventStop
+		s.last, s.good, s.stopped = r.Seq, in.next, stopped(s.stopped, &r)
 		if s.first == 0 {
 			s.first = r.Seq
 		}
@@ -158,6 +158,15 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 			s.reserved = r.Last
 		}
 	}
+}
+
+// stopped says whether the last run has ended with a stop record, after r. What the log itself writes when a
+// segment has to be given up just then does not take that back; the head of a new run does.
+func stopped(before bool, r *Record) bool {
+	if own(r.Event) && r.Event != EventRecovered && r.Code != codeOpened && r.Code != codeFirst {
+		return before
+	}
+	return r.Event == EventStop
 }
 
 // follow reads the line that comes after the last good one.

@@ -15,7 +15,7 @@ type Report struct {
 	First, Last       uint64 // seq
 	Head              string // hex SHA-256 of the last line: kept elsewhere, it shows a later cut
 	Holds             int    // live at the end
-	Clean             bool   // the last record is a stop record
+	Clean             bool   // the last run ended with a stop record
 	Problems          []Problem
 	// Notes are what is explained and no damage: numbers never used after an unclean stop, records that no
 	// answer depended on, a last line that is still being written.

@@ -42,6 +42,15 @@ func play(role string, args []string) error {
 		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
 			return err
 		}
+	case "flock": // locks args[0] without the broker
+		f, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			return err
+		}
+		defer f.Close() // so that it is not collected, and the lock with it
 	case "heir": // keeps what it inherited open
 	case "holder": // locks args[1] by the socket args[0], and has a child that keeps the socket open
 		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: args[0], Net: "unix"})
@@ -208,8 +217,14 @@ func (r *rig) use() use {
 // atRest gives what a broker uses that has served somebody and now serves nobody.
 func (r *rig) atRest() use {
 	r.t.Helper()
+	return r.atRestAt("at rest")
+}
+
+// atRestAt is atRest for a policy that does not allow every file.
+func (r *rig) atRestAt(name string) use {
+	r.t.Helper()
 	p := r.dial()
-	p.granted(attached(r.file("at rest")))
+	p.granted(attached(r.file(name)))
 	p.conn.Close()
 	eventually(r.t, "the broker is at rest", func() bool { u := r.use(); return u.sessions == 0 && u.accounts == 0 })
 	base := r.use()

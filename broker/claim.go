@@ -129,13 +129,16 @@ func (b *Broker) refuse(r *request, e *wire.Error) []event {
 	return evs
 }
 
-// answerOwned answers a request whose owner holds everything already.
+// answerOwned answers a request whose owner held everything already when the table judged it.
 func (b *Broker) answerOwned(r *request) []event {
 	g := &wire.Granted{Grants: make([]wire.Grant, len(r.msg.Paths))}
 	b.mu.Lock()
 	for i := range r.msg.Paths {
-		if h := b.ownedHold(r.claim, r.slot[i]); h != nil {
-			g.Grants[i] = wire.Grant{ID: h.id, Already: true, Rests: h.info.rests, Expires: h.info.expires}
+		k := r.claim.keys[r.slot[i]]
+		for _, h := range r.detail.owned {
+			if h.key == k {
+				g.Grants[i] = wire.Grant{ID: h.id, Already: true, Rests: h.info.rests, Expires: h.info.expires}
+			}
 		}
 	}
 	evs := b.leave(r)
@@ -145,22 +148,12 @@ func (b *Broker) answerOwned(r *request) []event {
 	return evs
 }
 
-// ownedHold gives the hold of c's owner on c's i-th file, if it has one.
-func (b *Broker) ownedHold(c *claim, i int) *hold {
-	for _, h := range b.table.holdsOf(c.keys[i]) {
-		if h.owner == c.owner && h.mode == c.mode {
-			return h
-		}
-	}
-	return nil
-}
-
 // claim asks the kernel for a claim's files. The table has reserved them, and only this goroutine works on r.
 func (b *Broker) claim(ctx context.Context, r *request) []event {
 	b.mu.Lock()
 	r.covered = r.covered[:0]
 	for i := range r.files {
-		r.covered = append(r.covered, b.ownedHold(r.claim, i) != nil)
+		r.covered = append(r.covered, b.table.covering(r.claim, i) != nil)
 	}
 	b.mu.Unlock()
 	busy, err := r.lockFiles()
@@ -263,10 +256,11 @@ func (b *Broker) lockWhenFree(ctx context.Context, r *request, busy int) error {
 // policy in force still says yes. If so the claim becomes holds; if a file was replaced, the claim follows the name.
 func (b *Broker) lookAgain(ctx context.Context, r *request) []event {
 	if current := b.rules.Load(); current != r.regime {
+		r.unlockFiles(len(r.files))
 		if refusal := b.decide(r); refusal != nil {
-			r.unlockFiles(len(r.files))
 			return b.refuse(r, refusal)
 		}
+		return b.follow(ctx, r) // opened anew, since rules also say what may be opened and with which engines
 	}
 	for _, f := range r.files {
 		same, err := r.regime.opener.Same(f)

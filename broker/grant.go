@@ -175,7 +175,7 @@ func (b *Broker) reserve(r *request) bool {
 	b.unreserve(r) // it may have been in the table before
 	for i := range r.files {
 		d := r.decisionOf(i)
-		if d.Holds == 0 || b.ownedHold(r.claim, i) != nil {
+		if d.Holds == 0 || b.table.covering(r.claim, i) != nil {
 			continue
 		}
 		use := ruleUse{r.who.peer.UID, d.Rule}
@@ -209,7 +209,7 @@ func (b *Broker) grantedFor(r *request) *wire.Granted {
 	g := &wire.Granted{Grants: make([]wire.Grant, len(r.msg.Paths))}
 	for i := range r.msg.Paths {
 		k := r.slot[i]
-		if h := b.ownedHold(r.claim, k); h != nil {
+		if h := b.table.covering(r.claim, k); h != nil {
 			g.Grants[i] = wire.Grant{ID: h.id, Already: r.covered[k], Rests: h.info.rests, Expires: h.info.expires}
 		}
 	}
