@@ -54,6 +54,7 @@ func gapAfter(t *testing.T, kind faultKind) {
 				t.Fatal("a denial is kept while nothing can be written")
 			}
 		}
+		synctest.Wait() // a try that is under way may hold more
 		l.mu.Lock()
 		kept := len(l.fresh)
 		l.mu.Unlock()
