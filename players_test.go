@@ -184,7 +184,9 @@ func hold(args []string) error {
 	if err := os.WriteFile(args[2], nil, 0o666); err != nil {
 		return err
 	}
-	select {}
+	for { // not select{}: a program that only waits for itself is ended by Go's runtime
+		unix.Ppoll(nil, nil, nil)
+	}
 }
 
 // try flock|ofd|posix FILE: exit with 0 if it can be locked now, with 1 if somebody is in the way.

@@ -28,6 +28,7 @@ func (b *Broker) judge(r *request, v verdict, d detail) []event {
 		r.phase = phaseQueued
 		b.recordWait(r, "")
 		b.setWaitDeadline(r)
+		b.changed()
 	}
 	return []event{{c: r.claim, v: v}}
 }

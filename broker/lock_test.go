@@ -11,7 +11,7 @@ import (
 )
 
 // outsideLock takes flock(2) as a program outside the broker would; the descriptor is given back.
-func outsideLock(t *testing.T, path string) *os.File {
+func outsideLock(t testing.TB, path string) *os.File {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
@@ -25,7 +25,7 @@ func outsideLock(t *testing.T, path string) *os.File {
 }
 
 // isFree reports whether somebody outside could take both kinds of lock.
-func isFree(t *testing.T, path string) bool {
+func isFree(t testing.TB, path string) bool {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

@@ -251,7 +251,12 @@ func TestLossEndsStubbornGrandchildrenBeforeTheNextHolder(t *testing.T) {
 			grandchild := s.ready()
 			began := time.Now()
 			s.f.loses(filepath.Join(s.dir, "f"))
-			s.logs("terminated", "continued")
+			// In either order: signal(7) promises none for signals that are pending together.
+			eventually(t, "TERM and CONT in the log of the command", func() bool {
+				got := s.log()
+				slices.Sort(got)
+				return slices.Equal(got, []string{"continued", "terminated"})
+			})
 			eventually(t, "the lock is free", func() bool {
 				free := s.free("f")
 				if free && alive(grandchild) {

@@ -114,6 +114,9 @@ func serve(o options, stderr io.Writer) error {
 		return errors.Join(err, b.Close(), log.Close())
 	}
 	socket := listener.name()
+	if problem := listener.closed(); problem != "" {
+		logger.Warn("the service manager's socket", "problem", problem)
+	}
 	logger.Info("serving", "socket", socket, "policy", policy.File, "state_dir", settings.stateDir, "version", version)
 	notify("READY=1\nSTATUS=serving " + socket)
 

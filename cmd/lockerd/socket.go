@@ -77,7 +77,7 @@ func checkDir(dir string) error {
 func takeName(socket string) (int, error) {
 	fd, err := unix.Open(socket+lockSuffix, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return -1, fmt.Errorf("open %q, which says who owns the socket: %w", socket+lockSuffix, err)
+		return -1, fmt.Errorf("open %q, which says who owns the socket: %w; choose another place with --socket", socket+lockSuffix, err)
 	}
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		unix.Close(fd)
@@ -161,6 +161,26 @@ func (l *listener) name() string {
 		return l.Addr().String()
 	}
 	return l.settings.socketName
+}
+
+// closed says how a socket that the service manager made keeps people out whom the policy wants to let in; "" if it does not.
+// Only the service manager can put that right.
+//
+// Privileged: looks at a socket that the service manager made.
+func (l *listener) closed() string {
+	var st unix.Stat_t
+	if l.lock >= 0 || unix.Stat(l.name(), &st) != nil {
+		return ""
+	}
+	s := l.settings
+	mode := os.FileMode(st.Mode & 0o777)
+	switch {
+	case s.group >= 0 && int(st.Gid) != s.group:
+		return fmt.Sprintf("its group is %d, and the policy's socket_group is %d: set SocketGroup= in lockerd.socket", st.Gid, s.group)
+	case s.mode&^mode != 0:
+		return fmt.Sprintf("its mode is %04o, and the policy's socket_mode is %04o: set SocketMode= in lockerd.socket", mode, s.mode)
+	}
+	return ""
 }
 
 // release takes the socket's name away and gives up the right to it, in this order.

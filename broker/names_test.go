@@ -1,0 +1,57 @@
+package broker
+
+import (
+	"os"
+	"testing"
+
+	"locker/wire"
+)
+
+func TestOneFileUnderTwoNamesIsOneLock(t *testing.T) {
+	r := newRig(t, withHardlinks)
+	one, two := r.file("one"), r.files+"/two"
+	must(t, os.Link(one, two))
+	bundle := r.bundle("a.sparsebundle", "token", "bands/")
+	token := bundle + "/token"
+	p, q := r.dial(), r.dial()
+	for _, names := range [][2]string{{one, two}, {bundle, token}} {
+		g := p.granted(attached(names[1], names[0], names[1]))
+		if len(g) != 3 || g[0] != g[1] || g[1] != g[2] || g[0].Already {
+			t.Errorf("%q: %+v", names, g)
+		}
+		again := p.granted(attached(names[0]))
+		if !again[0].Already || again[0].ID != g[0].ID {
+			t.Errorf("%q: %+v", names, again)
+		}
+		if e := q.refused(try(attached(names[0]))); e.Code != wire.CodeBusy {
+			t.Errorf("%q: %+v", names, e)
+		}
+		r.checkReplay()
+		p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: g[0].ID}))
+		q.granted(attached(names[0]))
+		q.answer(q.send(&wire.Unlock{By: wire.ByPath, Paths: names[:1]}))
+	}
+}
+
+func TestUnlockAndBreakOfPathsThatCannotBeLockedSaySo(t *testing.T) {
+	r := newRig(t, nil)
+	path := r.file("a")
+	p := r.dial()
+	g := p.granted(attached(path))
+	for _, bad := range []string{"a", "./a", r.files + "/../files/a", r.files + "//a", path + "/", path + "\x00", "/"} {
+		if e := p.refused(&wire.Unlock{By: wire.ByPath, Paths: []string{path, bad}}); e.Code != wire.CodeInvalid || e.Path != bad {
+			t.Errorf("unlock %q: %+v", bad, e)
+		}
+		if e := p.refused(&wire.Break{By: wire.ByPath, Path: bad, Reason: "x"}); e.Code != wire.CodeInvalid || e.Path != bad {
+			t.Errorf("break %q: %+v", bad, e)
+		}
+	}
+	if isFree(t, path) {
+		t.Error("unlocked all the same")
+	}
+	// A name that holds nothing is no error.
+	rel := p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{path + "2", path}})).(*wire.Released)
+	if len(rel.IDs) != 2 || rel.IDs[0] != 0 || rel.IDs[1] != g[0].ID {
+		t.Errorf("%+v", rel)
+	}
+}

@@ -1,0 +1,275 @@
+package broker
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"locker/audit"
+	"locker/authz"
+	"locker/wire"
+)
+
+// changing is a policy whose text a test changes.
+type changing struct{ text atomic.Pointer[string] }
+
+func (c *changing) drive(text string) func(*rig) {
+	c.text.Store(&text)
+	return func(r *rig) {
+		r.policy = func() (*authz.Policy, error) { return rules(r.files, *c.text.Load())() }
+	}
+}
+
+func (c *changing) to(r *rig, text string) ([]string, error) {
+	c.text.Store(&text)
+	return r.b.Reload(r.t.Context())
+}
+
+const allOf = `
+[[rule]]
+name = "%s"
+users = ["*"]
+paths = ["FILES%s"]
+can = ["lock", "lock-shared", "list"]
+`
+
+func policyFor(settings string, dirs ...string) string {
+	text := "allow = [\"FILES\"]\n" + settings
+	for _, dir := range dirs {
+		text += fmt.Sprintf(allOf, "all below "+dir, dir)
+	}
+	return text
+}
+
+func (r *rig) dirs(names ...string) {
+	for _, name := range names {
+		must(r.t, os.Mkdir(r.files+name, 0o755))
+	}
+}
+
+func TestABadPolicyLeavesTheOldOneInForceAndSaysSo(t *testing.T) {
+	var c changing
+	r := newRig(t, c.drive(policyFor("", "/a")))
+	r.dirs("/a", "/b")
+	p := r.dial()
+	status := func() *wire.StatusReply { return p.answer(p.send(&wire.Status{})).(*wire.StatusReply) }
+	before := status()
+	for _, bad := range []string{"allow = [", policyFor("", "/a") + "\n[[rule]]\nname = \"no subject\"\npaths = [\"FILES\"]\ncan = [\"lock\"]\n", "nonsense = 1\n"} {
+		if _, err := c.to(r, bad); err == nil {
+			t.Fatalf("taken: %s", bad)
+		}
+		now := status()
+		if now.PolicyError == "" || now.PolicySHA256 != before.PolicySHA256 || now.PolicyLoaded != before.PolicyLoaded || now.Rules != before.Rules {
+			t.Errorf("%q: %+v", bad, now)
+		}
+		p.granted(attached(r.file("a/x")))
+	}
+	if n := len(r.records(audit.EventPolicyRefused)); n != 3 {
+		t.Errorf("%d refused policies are recorded", n)
+	}
+	lines, err := c.to(r, policyFor("", "/a", "/b"))
+	if err != nil || !strings.Contains(strings.Join(lines, "\n"), "all below /b") {
+		t.Errorf("%q %v", lines, err)
+	}
+	if now := status(); now.PolicyError != "" || now.PolicySHA256 == before.PolicySHA256 || now.Rules != 2 {
+		t.Errorf("%+v", now)
+	}
+	p.granted(attached(r.file("b/x")))
+	if m, ok := p.answer(p.send(&wire.Reload{})).(*wire.Reloaded); !ok {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestAReloadRefusesClaimsThatItForbidsAndMarksHolds(t *testing.T) {
+	var c changing
+	r := newRig(t, c.drive(policyFor("", "/a", "/b")))
+	r.dirs("/a", "/b")
+	needRoot(t, "a user whom the policy can refuse")
+	holder, p := r.dialAs(alice), r.dialAs(alice)
+	a, b := r.file("a/x"), r.file("b/x")
+	g := holder.granted(attached(a, b))
+	stays, queued, set := p.send(attached(a)), p.send(attached(b)), p.send(attached(a, b))
+	outside := r.file("b/outside")
+	f := outsideLock(t, outside)
+	head, behind := p.send(attached(outside)), p.send(attached(outside))
+	leased := r.file("b/leased")
+	lease := startChild(t, "lease", leased)
+	opening := p.send(attached(leased))
+	for _, id := range []uint32{stays, queued, set, head, behind, opening} {
+		p.queued(id)
+	}
+	if _, err := c.to(r, policyFor("", "/a")); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []uint32{queued, set, head, behind, opening} {
+		if e := asError(t, p.answer(id)); e.Code != wire.CodeDenied {
+			t.Errorf("request %d: %+v", id, e)
+		}
+	}
+	f.Close()
+	lease.end()
+	for _, row := range holder.rowsOf(holder.send(&wire.List{})) {
+		if row.Kind == wire.RowHolder && row.Outlawed != (row.Path == b) {
+			t.Errorf("%+v", row)
+		}
+	}
+	if isFree(t, b) {
+		t.Error("an outlawed hold was taken away")
+	}
+	if !isFree(t, outside) || !isFree(t, leased) {
+		t.Error("a forbidden claim was granted")
+	}
+	holder.answer(holder.send(&wire.Unlock{By: wire.ByID, ID: g[0].ID}))
+	grants(t, p.answer(stays))
+	if e := p.refused(attached(b)); e.Code != wire.CodeDenied {
+		t.Errorf("%+v", e)
+	}
+	if _, err := c.to(r, policyFor("", "/a", "/b")); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range holder.rowsOf(holder.send(&wire.List{})) {
+		if row.Outlawed {
+			t.Errorf("still outlawed: %+v", row)
+		}
+	}
+	r.checkReplay()
+}
+
+// What a rule says about how files are opened holds for claims that have opened theirs already.
+func TestAReloadThatForbidsHardLinksOrAnEngineReachesClaimsThatWait(t *testing.T) {
+	var c changing
+	text := func(more string) string {
+		return "allow = [\"FILES\"]\n[[rule]]\nname = \"all\"\nusers = [\"*\"]\npaths = [\"FILES\"]\n" + more + "can = [\"lock\"]\n"
+	}
+	r := newRig(t, c.drive(text("hardlinks = true\n")))
+	needRoot(t, "a user whom the policy can refuse")
+	one, plain := r.file("one"), r.file("plain")
+	must(t, os.Link(one, r.files+"/two"))
+	holder, p := r.dial(), r.dialAs(alice)
+	for _, path := range []string{one, plain} {
+		f := outsideLock(t, path)
+		defer f.Close()
+		id := p.send(attached(path))
+		p.queued(id)
+		if _, err := c.to(r, text("engines = [\"flock\"]\n")); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		switch m := p.answer(id).(type) {
+		case *wire.Error:
+			if path != one || m.Code != wire.CodeUnsupported {
+				t.Errorf("%s: %+v", path, m)
+			}
+		case *wire.Granted:
+			if path != plain || m.Grants[0].Rests != wire.RestFlock {
+				t.Errorf("%s: %+v", path, m)
+			}
+		}
+		if _, err := c.to(r, text("hardlinks = true\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holder.undisturbed()
+	r.checkReplay()
+}
+
+func TestLimitsApplyFromTheReloadOn(t *testing.T) {
+	var c changing
+	r := newRig(t, c.drive(policyFor("", "/a")))
+	r.dirs("/a")
+	p, q := r.dialUser(), r.dialUser()
+	paths := []string{r.file("a/1"), r.file("a/2"), r.file("a/3"), r.file("a/4")}
+	p.granted(attached(paths[0], paths[1]))
+	if _, err := c.to(r, policyFor("[limits]\nconnections = 2\nholds = 2\nwaiters = 1\nopens = 1\nunsent = \"64KiB\"\n", "/a")); err != nil {
+		t.Fatal(err)
+	}
+	if e := q.refused(attached(paths[2])); e.Code != wire.CodeQuota {
+		t.Errorf("holds: %+v", e)
+	}
+	if e, ok := last(r.dialMuteUser().lastWords()).(*wire.Error); os.Geteuid() == 0 && (!ok || e.Code != wire.CodeLimit) {
+		t.Errorf("connections: %+v", e)
+	}
+	r.b.mu.Lock()
+	account := r.b.accounts[user()]
+	r.b.mu.Unlock()
+	if account.opens.limit != 1 {
+		t.Errorf("opens: %d", account.opens.limit)
+	}
+	if _, err := c.to(r, policyFor("[limits]\nholds = 3\nwaiters = 1\n", "/a")); err != nil {
+		t.Fatal(err)
+	}
+	q.granted(attached(paths[2]))
+	r.dialUser()
+	if got := account.opens.limit; got != authz.DefaultLimits().Opens {
+		t.Errorf("opens: %d", got)
+	}
+	r.checkReplay()
+}
+
+// Under load a reload is all or nothing: what both policies allow is always granted, the rest granted or denied, and every
+// request has one answer.
+func TestAReloadStormUnderLoadRefusesNothingThatAllPoliciesAllow(t *testing.T) {
+	var c changing
+	both, one := policyFor("", "/a", "/b"), policyFor("[limits]\nholds = 500\n", "/a")
+	r := newRig(t, c.drive(both))
+	needRoot(t, "a user whom the policy can refuse")
+	r.dirs("/a", "/b")
+	base := r.atRestAt("a/rest")
+	files := []string{r.file("a/1"), r.file("a/2"), r.file("b/1"), r.file("b/2")}
+	stop := make(chan struct{})
+	var clients, storm sync.WaitGroup
+	var denied, granted atomic.Int64
+	for n := range 6 {
+		p := r.dialAs(alice)
+		clients.Go(func() {
+			defer p.conn.Close()
+			for i := n; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				m := attached(files[i%4])
+				if i%3 == 0 {
+					m = detached(files[i%4], files[(i+1)%4])
+					m.Tag = fmt.Sprint(n)
+				}
+				id := p.send(m)
+				switch a := p.answer(id).(type) {
+				case *wire.Granted:
+					granted.Add(1)
+					p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: m.Paths, Tag: m.Tag}))
+				case *wire.Error:
+					denied.Add(1)
+					if a.Code != wire.CodeDenied && a.Code != wire.CodeDeadlock || len(m.Paths) == 1 && strings.Contains(m.Paths[0], "/a/") {
+						t.Errorf("%q: %+v", m.Paths, a)
+					}
+				}
+				p.kept = nil
+			}
+		})
+	}
+	storm.Go(func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for i := range 300 {
+			<-tick.C
+			if _, err := c.to(r, []string{one, both, "not a policy"}[i%3]); (err != nil) != (i%3 == 2) {
+				t.Errorf("reload %d: %v", i, err)
+			}
+		}
+	})
+	storm.Wait()
+	close(stop)
+	clients.Wait()
+	t.Logf("%d granted, %d denied", granted.Load(), denied.Load())
+	if granted.Load() == 0 || denied.Load() == 0 {
+		t.Error("the storm has tested nothing")
+	}
+	r.settles(base)
+	r.checkReplay()
+}
