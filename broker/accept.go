@@ -34,22 +34,48 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	l.Close()
 
 	b.drain(work)
-	sessions.Wait()
+	quiet := waitAtMost(&sessions, stopPatience)
 	stopTime() // before work is waited for: the end of a lease starts work
 	timekeeper.Wait()
-	b.work.Wait()
+	quiet = waitAtMost(&b.work, stopPatience) && quiet
 	stopWork()
 	b.deaths.close()
 	deathwatch.Wait()
 	err = errors.Join(err, b.recordStop())
+	if !quiet {
+		return errors.Join(err, errors.New("stopped, though a call on a network file system still hangs"))
+	}
 	b.release()
 	return err
 }
 
+// stopPatience is how long stopping waits for work that should end at once, and does not only where a file system hangs.
+const stopPatience = 20 * time.Second
+
+// waitAtMost waits for wg; false if that took too long. Then a goroutine is left that waits on, in a process that ends.
+func waitAtMost(wg *sync.WaitGroup, limit time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wg.Wait()
+	}()
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	select {
+	case <-done:
+		return true
+	case <-over.C:
+		return false
+	}
+}
+
 // recordStop writes the last record of a clean stop.
 func (b *Broker) recordStop() error {
+	b.reloading.Lock() // a reload under way records first
+	defer b.reloading.Unlock()
 	b.mu.Lock()
 	b.recordAllSuppressed()
+	b.stopped = true
 	seq, err := b.log.Append(&audit.Record{Event: audit.EventStop, PID: int32(selfPID())})
 	b.mu.Unlock()
 	if err != nil {
@@ -209,8 +235,11 @@ func (b *Broker) part(ctx context.Context, s *session) {
 		b.early--
 	}
 	b.connections--
-	if s.acct.connections--; s.acct.connections == 0 {
-		delete(b.accounts, s.acct.uid)
+	s.acct.connections--
+	for uid, a := range b.accounts { // of some uid work may have outlived its last connection until now
+		if a.idle() {
+			delete(b.accounts, uid)
+		}
 	}
 }
 

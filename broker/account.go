@@ -13,10 +13,10 @@ const (
 	openWait        = 2 * time.Second // for a slot to open files in, or to answer a list in
 	listsUID        = 4               // lists being answered to one uid: each is in memory until its client has read it
 	slowUID         = 128             // requests on file systems that may hang: of each uid,
-	slowAll         = 8192            // and all
+	slowAll         = 1024            // and all: each may be a thread that hangs, and the runtime ends the process at 10,000
 )
 
-// account is what one uid uses by its connections. It exists while the uid has one.
+// account is what one uid uses by its connections. It exists while the uid has one, or uses something.
 type account struct {
 	uid    uint32
 	unsent atomic.Int64 // bytes in outboxes
@@ -38,6 +38,12 @@ func newAccount(uid uint32, l authz.Limits) *account {
 	return a
 }
 
+// idle reports whether nothing is counted any more: who disconnects while his opens hang does not get new slots by that.
+// The caller holds Broker.mu.
+func (a *account) idle() bool {
+	return a.connections == 0 && a.leaseWaits == 0 && a.opens.inUse() == 0 && a.slow.inUse() == 0 && a.lists.inUse() == 0
+}
+
 // gates bounds the work in progress over all uids.
 type gates struct {
 	opens slots
@@ -50,12 +56,18 @@ func (g *gates) set(l authz.Limits) {
 }
 
 // enterOpen waits for a slot to open files in, at most openWait for each of the two; false if there was none.
+// root needs no slot of everybody's, so that others cannot take them all.
 func (a *account) enterOpen(ctx context.Context, b *Broker) bool {
+	if a.uid == 0 {
+		return a.opens.acquire(ctx, openWait)
+	}
 	return acquireBoth(ctx, &a.opens, &b.gates.opens, openWait)
 }
 
 func (a *account) leaveOpen(b *Broker) {
-	b.gates.opens.release()
+	if a.uid != 0 {
+		b.gates.opens.release()
+	}
 	a.opens.release()
 }
 

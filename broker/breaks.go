@@ -44,12 +44,15 @@ func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.B
 		path = lost[0].path
 	}
 	// uid 0 may break even what has left the whitelist; everybody else needs a rule for the path.
-	allowed := s.peer.UID == 0 || path != "" && b.rules.Load().policy.Decide(&s.peer, authz.ActBreak, path).Allowed
-	if !allowed {
+	var d authz.Decision
+	if path != "" {
+		d = b.rules.Load().policy.Decide(&s.peer, authz.ActBreak, path)
+	}
+	if !d.Allowed && s.peer.UID != 0 {
 		b.mu.Unlock()
 		// The same words for "not yours to break" and "not held": no oracle.
 		e := &wire.Error{Code: wire.CodeDenied, Path: m.Path, Text: "the policy does not let you break this, or there is nothing here that you may break"}
-		b.denyAction(who, "break", m.Path, e)
+		b.denyAction(who, "break", m.Path, e, d)
 		s.send(id, e)
 		return
 	}
@@ -57,8 +60,8 @@ func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.B
 	answer := &wire.Released{}
 	var seq uint64
 	for _, h := range graced {
-		rec := audit.Record{Event: audit.EventBreak, ID: h.id, Path: h.info.path, Grace: h.info.grace, By: h.info.who.user, Reason: m.Reason}
-		who.sign(&rec)
+		rec := b.recordOfHold(h, audit.EventBreak)
+		rec.Grace, rec.By, rec.Reason = h.info.grace, who.name(), m.Reason
 		seq = max(seq, b.append(&rec))
 		answer.IDs = append(answer.IDs, h.id)
 	}
@@ -70,10 +73,10 @@ func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.B
 	for _, h := range taken {
 		answer.IDs = append(answer.IDs, h.id)
 	}
+	answer.IDs = answer.IDs[:min(len(answer.IDs), wire.MaxIDs)] // all are broken, so many are named
 	b.tellLost(append(graced, taken...), wire.Broken, who.name(), m.Reason)
-	evs, n := b.finishEnd(taken, func(h *hold, r *audit.Record) {
-		who.sign(r)
-		r.Event, r.By, r.Reason = audit.EventBreak, h.info.who.user, m.Reason
+	evs, n := b.finishEnd(ctx, taken, func(h *hold, r *audit.Record) {
+		r.Event, r.By, r.Reason = audit.EventBreak, who.name(), m.Reason
 	})
 	b.run(ctx, append(moved, evs...))
 	b.commit(max(seq, n))
@@ -120,15 +123,15 @@ func (b *Broker) expire(ctx context.Context, h *hold) {
 	taken, graced, moved := b.endEarly([]*hold{h})
 	var seq uint64
 	for _, h := range graced {
-		rec := audit.Record{Event: audit.EventExpire, ID: h.id, Path: h.info.path, Grace: h.info.grace, Held: b.boot() - h.info.began}
-		h.info.who.sign(&rec)
+		rec := b.recordOfHold(h, audit.EventExpire)
+		rec.Grace = h.info.grace
 		seq = b.append(&rec)
 	}
 	b.mu.Unlock()
 	b.tellLost(append(graced, taken...), wire.Expired, "", "")
-	evs, n := b.finishEnd(taken, func(h *hold, r *audit.Record) { r.Event = audit.EventExpire })
-	b.run(ctx, append(moved, evs...))
+	evs, n := b.finishEnd(ctx, taken, func(h *hold, r *audit.Record) { r.Event = audit.EventExpire })
 	b.commit(max(seq, n))
+	b.runApart(ctx, append(moved, evs...))
 }
 
 // graceOver ends a hold whose session did not let go of it in time.
@@ -136,9 +139,9 @@ func (b *Broker) graceOver(ctx context.Context, h *hold) {
 	b.mu.Lock()
 	taken := b.beginEnd([]*hold{h})
 	b.mu.Unlock()
-	evs, seq := b.finishEnd(taken, func(h *hold, r *audit.Record) {
+	evs, seq := b.finishEnd(ctx, taken, func(h *hold, r *audit.Record) {
 		r.Event, r.Text = audit.EventRelease, "the grace of "+h.info.grace.Round(time.Millisecond).String()+" is over"
 	})
-	b.run(ctx, evs)
 	b.commit(seq)
+	b.runApart(ctx, evs)
 }

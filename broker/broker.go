@@ -83,10 +83,12 @@ type Broker struct {
 	perRule     map[ruleUse]int // holds, and files that claims ask for
 	deadlines   deadlines
 	lost        map[uint64]*lostHold
-	denials     denials
+	denials     denials             // of refusals
+	waits       denials             // of waits and their ends
 	watchers    map[*session]uint32 // → request id of its Watch
 	ticking     bool                // a Changed event is due
 	draining    bool
+	stopped     bool   // the last record is written: nothing is granted or recorded any more
 	policyError string // why the last reload was refused; "" when the file in force is the newest
 }
 
@@ -132,7 +134,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		perRule: map[ruleUse]int{}, lost: map[uint64]*lostHold{}, watchers: map[*session]uint32{},
 	}
 	b.gates.set(c.Policy.Limits)
-	b.denials.set(c.Policy.Limits)
+	b.setRates(c.Policy.Limits)
 	b.rules.Store(&regime{policy: c.Policy, opener: opener, loaded: b.started})
 	if err := b.restore(ctx); err != nil {
 		b.release()
@@ -152,6 +154,15 @@ func (b *Broker) Close() error {
 func (b *Broker) release() {
 	b.waiter.Close()
 	b.deaths.release()
+}
+
+// setRates sets how many records of refusals and waits one uid may cause. The caller holds mu, or nobody else is there yet.
+func (b *Broker) setRates(l authz.Limits) {
+	b.denials.set(l)
+	b.denials.text = "refusals left out, over the limit of denial records"
+	l.DenialRate, l.DenialBurst, l.DenialRateAll = waitsPerDenial*l.DenialRate, waitsPerDenial*l.DenialBurst, waitsPerDenial*l.DenialRateAll
+	b.waits.set(l)
+	b.waits.text = "waits and their ends left out, over the limit of such records"
 }
 
 // limits gives the limits in force.

@@ -106,7 +106,7 @@ func (b *Broker) endDue(ctx context.Context) time.Duration {
 		now := b.boot()
 		b.recordSuppressed(now)
 		rest := longestSleep
-		if b.denials.pending > 0 {
+		if b.denials.pending+b.waits.pending > 0 {
 			rest = suppressedEvery
 		}
 		if b.deadlines.Len() == 0 || b.deadlines.q[0].at > now {
@@ -126,7 +126,7 @@ func (b *Broker) endDue(ctx context.Context) time.Duration {
 		b.mu.Unlock()
 		switch kind {
 		case deadlineWait:
-			b.run(ctx, evs)
+			b.runApart(ctx, evs)
 		case deadlineLease:
 			b.expire(ctx, h)
 		case deadlineGrace:

@@ -14,8 +14,13 @@ type denials struct {
 	rate, burst, rateAll float64
 	all                  bucket
 	uids                 map[uint32]*bucket
-	pending              int // buckets with something left out
+	pending              int    // buckets with something left out
+	text                 string // of the record that counts them
 }
+
+// waitsPerDenial is how many more records of waits than of refusals one uid may cause: they change nothing that is held either,
+// but who uses a contended file writes many in good faith.
+const waitsPerDenial = 10
 
 // bucket is a token bucket on the boot clock.
 type bucket struct {
@@ -85,14 +90,20 @@ func (d *denials) forgetFull(now time.Duration) {
 }
 
 // deny records that a lock was refused, before the refusal is answered. The caller does not hold mu.
-func (b *Broker) deny(r *request, e *wire.Error) { b.denyAction(r.who, r.msg.Mode.String(), e.Path, e) }
+func (b *Broker) deny(r *request, e *wire.Error) {
+	b.denyAction(r.who, r.msg.Mode.String(), e.Path, e, r.refusedBy)
+}
 
-// denyAction records that who was refused something.
-func (b *Broker) denyAction(w *who, action, path string, e *wire.Error) {
+// denyAction records that who was refused something. by is the policy's decision, if it was that: the client learns one
+// sentence, the log what decided.
+func (b *Broker) denyAction(w *who, action, path string, e *wire.Error, by authz.Decision) {
 	b.mu.Lock()
 	var seq uint64
 	if b.denials.allow(w, b.boot()) {
-		rec := audit.Record{Event: audit.EventDeny, Path: path, Mode: action, Code: e.Code.String(), Text: e.Text}
+		rec := audit.Record{Event: audit.EventDeny, Path: path, Mode: action, Code: e.Code.String(), Text: e.Text, Rule: by.Rule}
+		if e.Code == wire.CodeDenied && by.Why != 0 {
+			rec.Text = by.Why.String()
+		}
 		w.sign(&rec)
 		seq = b.append(&rec)
 	} else {
@@ -104,35 +115,38 @@ func (b *Broker) denyAction(w *who, action, path string, e *wire.Error) {
 
 // recordSuppressed writes how much was left out, for each uid that may write again. The caller holds mu.
 func (b *Broker) recordSuppressed(now time.Duration) {
-	if b.denials.pending == 0 {
-		return
-	}
-	for _, t := range b.denials.uids {
-		if t.missing == 0 {
+	for _, d := range [...]*denials{&b.denials, &b.waits} {
+		if d.pending == 0 {
 			continue
 		}
-		t.refill(now, b.denials.rate, b.denials.burst)
-		if t.tokens < 1 {
-			continue
+		for _, t := range d.uids {
+			if t.missing == 0 {
+				continue
+			}
+			if t.refill(now, d.rate, d.burst); t.tokens < 1 {
+				continue
+			}
+			t.tokens--
+			b.recordMissing(d, t)
 		}
-		t.tokens--
-		b.recordMissing(t)
 	}
 }
 
 // recordAllSuppressed is recordSuppressed at the end of a run. The caller holds mu.
 func (b *Broker) recordAllSuppressed() {
-	for _, t := range b.denials.uids {
-		if t.missing > 0 {
-			b.recordMissing(t)
+	for _, d := range [...]*denials{&b.denials, &b.waits} {
+		for _, t := range d.uids {
+			if t.missing > 0 {
+				b.recordMissing(d, t)
+			}
 		}
 	}
 }
 
-func (b *Broker) recordMissing(t *bucket) {
-	rec := audit.Record{Event: audit.EventSuppressed, Count: t.missing, Text: "refusals left out, over the limit of denial records"}
+func (b *Broker) recordMissing(d *denials, t *bucket) {
+	rec := audit.Record{Event: audit.EventSuppressed, Count: t.missing, Text: d.text}
 	t.who.sign(&rec)
 	b.append(&rec)
 	t.missing, t.who = 0, nil
-	b.denials.pending--
+	d.pending--
 }

@@ -26,9 +26,29 @@ func (b *Broker) beginEnd(holds []*hold) []*hold {
 	return taken
 }
 
-// finishEnd ends the holds that beginEnd gave. say fills in what the record says of each. It gives the claims that
-// move up, and the last record's number, 0 if there was none. The caller does not hold mu.
-func (b *Broker) finishEnd(taken []*hold, say func(h *hold, r *audit.Record)) (evs []event, seq uint64) {
+// finishEnd ends the holds that beginEnd gave. say fills in what the record says of each, perhaps in several goroutines. It gives
+// the claims that move up, and the last record's number, 0 if there was none. The caller does not hold mu.
+//
+// Holds on network file systems, where letting go may hang, end on their own, later: whose lease ends there must not
+// stop the clock for everybody else.
+func (b *Broker) finishEnd(ctx context.Context, taken []*hold, say func(h *hold, r *audit.Record)) (evs []event, seq uint64) {
+	local := taken[:0:0]
+	for _, h := range taken {
+		if !h.info.file.Network {
+			local = append(local, h)
+			continue
+		}
+		b.work.Go(func() {
+			evs, seq := b.letGo([]*hold{h}, say)
+			b.commit(seq)
+			b.runAll(ctx, evs)
+		})
+	}
+	return b.letGo(local, say)
+}
+
+// letGo is finishEnd for a goroutine that may hang.
+func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs []event, seq uint64) {
 	if len(taken) == 0 {
 		return nil, 0
 	}
@@ -44,10 +64,8 @@ func (b *Broker) finishEnd(taken []*hold, say func(h *hold, r *audit.Record)) (e
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	boot := b.boot()
 	for _, h := range taken {
-		rec := audit.Record{ID: h.id, Path: h.info.path, Held: boot - h.info.began}
-		h.info.who.sign(&rec)
+		rec := b.recordOfHold(h, "")
 		say(h, &rec)
 		if n := b.append(&rec); n != 0 {
 			seq = n
@@ -84,7 +102,7 @@ func (b *Broker) unlock(ctx context.Context, s *session, id uint32, m *wire.Unlo
 	cleared := b.clearLost(s, m, answer)
 	b.mu.Unlock()
 	finish := func() {
-		evs, seq := b.finishEnd(taken, func(h *hold, r *audit.Record) {
+		evs, seq := b.letGo(taken, func(h *hold, r *audit.Record) {
 			who.sign(r)
 			r.Event = audit.EventRelease
 		})
@@ -133,7 +151,7 @@ func (b *Broker) selectOwn(s *session, m *wire.Unlock) ([]*hold, *wire.Released)
 		answer.IDs = make([]uint64, len(m.Paths))
 		for i, path := range m.Paths {
 			for _, h := range b.byPath[path] {
-				if !mine(h) || h.owner != attached && !m.AnyTag && h.owner.tag != m.Tag {
+				if h.info.releasing || !mine(h) || h.owner != attached && !m.AnyTag && h.owner.tag != m.Tag {
 					continue
 				}
 				found = append(found, h)
@@ -157,6 +175,9 @@ func (b *Broker) commit(seq uint64) {
 // append records an event that is never refused for want of space; 0 if even that failed, which the log's health
 // shows. The caller holds mu.
 func (b *Broker) append(r *audit.Record) uint64 {
+	if b.stopped {
+		return 0
+	}
 	seq, err := b.log.Append(r)
 	if err != nil {
 		return 0

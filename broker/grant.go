@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -14,8 +15,15 @@ import (
 // The order stands so that a crash at any point loses nothing that was answered: number and table together under mu
 // (the log's order is the table's order), then the keeper's copy, then the written line, then the answer. Before the
 // answer nobody has been promised anything, so every failure can be undone.
-func (b *Broker) grant(r *request) []event {
+func (b *Broker) grant(ctx context.Context, r *request) []event {
 	b.mu.Lock()
+	if b.rules.Load() != r.regime { // a reload has passed since we looked: no grant may follow the policy that forbids it
+		b.mu.Unlock()
+		return b.lookAgain(ctx, r)
+	}
+	if b.stopped && r.ended == 0 {
+		r.ended = wire.CodeShutdown
+	}
 	if r.ended != 0 {
 		b.mu.Unlock()
 		r.unlockFiles(len(r.files))
@@ -66,18 +74,6 @@ func (b *Broker) stillNeeds(r *request) bool {
 		}
 	}
 	return true
-}
-
-// ended is giveUp for a worker that goes on with the events itself.
-func (b *Broker) ended(r *request) []event {
-	b.mu.Lock()
-	code := r.ended
-	b.recordEnd(r, code)
-	evs := b.leave(r)
-	b.mu.Unlock()
-	r.closeFiles()
-	r.answer(b.endError(r, code))
-	return evs
 }
 
 // enterHolds records the grants and enters the holds. The caller holds mu. On error nothing has changed, except that
@@ -171,11 +167,15 @@ func (b *Broker) adopt(h *hold, info *holdInfo) {
 
 // reserve counts the claim's files under the rules that limit how many one uid holds, unless that is too many. They are
 // counted from here on, not from the grant: else claims that wait together could all pass. The caller holds mu.
-func (b *Broker) reserve(r *request) bool {
+func (b *Broker) reserve(r *request) bool { return b.reserveFor(r, r.claim.keys) }
+
+// reserveFor is reserve for a claim that is about to be for these keys.
+func (b *Broker) reserveFor(r *request, keys []key) bool {
 	b.unreserve(r) // it may have been in the table before
+	asked := claim{owner: r.claim.owner, keys: keys}
 	for i := range r.files {
 		d := r.decisionOf(i)
-		if d.Holds == 0 || b.table.covering(r.claim, i) != nil {
+		if d.Holds == 0 || b.table.covering(&asked, i) != nil {
 			continue
 		}
 		use := ruleUse{r.who.peer.UID, d.Rule}
@@ -234,19 +234,10 @@ func (b *Broker) undo(r *request, holds []*hold, err error) []event {
 	b.mu.Lock()
 	taken := b.beginEnd(holds)
 	b.mu.Unlock()
-	evs, _ := b.finishEnd(taken, func(h *hold, rec *audit.Record) {
+	evs, _ := b.letGo(taken, func(h *hold, rec *audit.Record) {
 		rec.Event, rec.Text = audit.EventRelease, "not granted: "+err.Error()
 	})
 	r.closeFiles()
 	r.answer(b.cannotRecord(r, err))
 	return evs
-}
-
-// cannotRecord is the answer when the log or the keeper cannot take a grant.
-func (b *Broker) cannotRecord(r *request, err error) *wire.Error {
-	b.logger.Error("grant refused", "error", err)
-	return &wire.Error{
-		Code: wire.CodeUnavailable, Path: r.msg.Paths[0],
-		Text: "the audit log cannot take records now, so nothing is granted; locks held can be released; see 'locker status'",
-	}
 }

@@ -175,7 +175,7 @@ func TestWhatIsForAdministratorsIsRefusedToOthersAndRecorded(t *testing.T) {
 		}
 	})
 	a, root := r.dialAs(alice), r.dial()
-	if e := root.refused(&wire.Reload{}); e.Code != wire.CodeInvalid {
+	if e := root.refused(&wire.Reload{}); e.Code != wire.CodeUnavailable {
 		t.Errorf("%+v", e)
 	}
 	for name, m := range map[string]wire.Message{

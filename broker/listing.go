@@ -34,47 +34,68 @@ func (b *Broker) list(ctx context.Context, s *session, id uint32, m *wire.List) 
 	}
 }
 
-// rows collects what the peer may see: its own, and with all the others' too where the policy lets it list them.
+// rows collects what the peer may see: its own, and with all the others' too where the policy lets it list them. Under mu
+// the rows are only copied; what the policy says of them is asked afterwards, so that a long list keeps nobody waiting.
 func (b *Broker) rows(s *session, all bool) []wire.Row {
-	may := func(uid uint32, path string) bool {
-		return uid == s.peer.UID || all && b.maySee(&s.peer, uid, path)
+	rows, held, outside := b.copyRows(s, all)
+	if all && s.peer.UID != 0 {
+		policy := b.rules.Load().policy
+		seen := map[string]bool{}
+		may := func(path string) bool {
+			ok, known := seen[path]
+			if !known {
+				ok = policy.Decide(&s.peer, authz.ActList, path).Allowed
+				seen[path] = ok
+			}
+			return ok
+		}
+		var keptRows []wire.Row
+		var keptFiles []*flock.File
+		for i, row := range rows {
+			if !row.Mine && !may(row.Path) {
+				continue
+			}
+			keptRows = append(keptRows, row)
+			if i < len(held) { // holders come first, here as there
+				keptFiles = append(keptFiles, held[i])
+			}
+		}
+		rows, held = keptRows, keptFiles
 	}
-	var rows []wire.Row
-	var held []*flock.File // of the first rows
-	var outside []outsideRow
+	b.markStale(rows, held)
+	return append(rows, b.outsideRows(s, outside)...)
+}
 
+// copyRows copies what a list may be about. held are the files of the first rows.
+func (b *Broker) copyRows(s *session, all bool) (rows []wire.Row, held []*flock.File, outside []outsideRow) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	now, boot := b.now(), b.boot()
 	for _, h := range b.visibleHolds(s, all) {
-		if may(h.uid, h.info.path) {
-			rows = append(rows, holdRow(h, s.peer.UID))
-			held = append(held, h.info.file)
-		}
+		rows = append(rows, holdRow(h, s.peer.UID))
+		held = append(held, h.info.file)
 	}
 	places := map[key]map[*claim]uint32{}
 	for _, c := range b.visibleClaims(s, all) {
 		r := c.req
 		for i, k := range c.keys {
-			if path := r.pathOf(i); may(c.uid, path) {
-				row := waitRow(r, k, path, now.Add(r.began-boot), s.peer.UID)
-				row.Position = b.placeIn(k, c, places)
-				rows = append(rows, row)
-				if r.isOutside && keyOf(r.outside.id) == k {
-					outside = append(outside, outsideRow{k, path, r.outside.id})
-				}
+			path := r.pathOf(i)
+			row := waitRow(r, k, path, now.Add(r.began-boot), s.peer.UID)
+			row.Position = b.placeIn(k, c, places)
+			rows = append(rows, row)
+			if r.isOutside && keyOf(r.outside.id) == k {
+				outside = append(outside, outsideRow{k, path, r.outside.id})
 			}
 		}
 	}
 	for _, l := range b.lostHolds() {
-		if may(l.uid, l.path) {
+		if all || l.uid == s.peer.UID {
 			row := l.row()
 			row.Mine = l.uid == s.peer.UID
 			rows = append(rows, row)
 		}
 	}
-	b.mu.Unlock()
-	b.markStale(rows, held)
-	return append(rows, b.outsideRows(s, outside)...)
+	return rows, held, outside
 }
 
 // visibleHolds gives the holds that a list may be about. Who may list nothing but his own does not make us walk through

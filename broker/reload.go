@@ -36,6 +36,12 @@ func (b *Broker) reloadLocked(ctx context.Context) ([]string, error) {
 	if b.reload == nil {
 		return nil, errNoPolicyFile
 	}
+	b.mu.Lock()
+	stopped := b.stopped
+	b.mu.Unlock()
+	if stopped {
+		return nil, errors.New("lockerd is stopping")
+	}
 	policy, err := b.reload()
 	if err != nil {
 		return nil, err
@@ -55,7 +61,7 @@ func (b *Broker) reloadLocked(ctx context.Context) ([]string, error) {
 	b.mu.Lock()
 	b.policyError = ""
 	b.table.setLimits(tableLimits(policy.Limits))
-	b.denials.set(policy.Limits)
+	b.setRates(policy.Limits)
 	b.gates.set(policy.Limits)
 	for _, a := range b.accounts {
 		a.opens.set(policy.Limits.Opens)
@@ -66,8 +72,8 @@ func (b *Broker) reloadLocked(ctx context.Context) ([]string, error) {
 	b.recheckHolds()
 	b.changed()
 	b.mu.Unlock()
-	b.runAll(ctx, evs)
 	b.commit(seq)
+	b.runAll(ctx, evs)
 	b.logger.Info("policy loaded", "file", policy.File, "sha256", policy.SHA256, "rules", policy.RuleCount())
 	return lines, nil
 }
@@ -120,7 +126,7 @@ func (b *Broker) reloadFor(ctx context.Context, s *session, id uint32) {
 	}
 	lines, err := b.Reload(ctx)
 	if err != nil {
-		s.refuse(id, wire.CodeInvalid, "", wire.Clip("the old policy stays in force: "+err.Error(), wire.MaxText))
+		s.refuse(id, wire.CodeUnavailable, "", wire.Clip("the old policy stays in force: "+err.Error(), wire.MaxText))
 		return
 	}
 	for i := range lines {
@@ -135,7 +141,7 @@ func (b *Broker) reloadFor(ctx context.Context, s *session, id uint32) {
 // denyAdmin refuses and records what is for administrators alone.
 func (b *Broker) denyAdmin(s *session, id uint32, action, text string) {
 	e := &wire.Error{Code: wire.CodeDenied, Text: text}
-	b.denyAction(s.identify(), action, "", e)
+	b.denyAction(s.identify(), action, "", e, authz.Decision{})
 	s.send(id, e)
 }
 

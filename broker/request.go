@@ -33,9 +33,10 @@ type request struct {
 	// keys then, and under Broker.mu, since lists read both.
 	regime    *regime // that decided
 	decisions []authz.Decision
-	files     []*flock.File // one per distinct file, in (dev, ino) order
-	slot      []int         // index into files, for each of msg.Paths
-	covered   []bool        // for each of files: its owner holds it already
+	refusedBy authz.Decision // the decision that refused, if the policy did
+	files     []*flock.File  // one per distinct file, in (dev, ino) order
+	slot      []int          // index into files, for each of msg.Paths
+	covered   []bool         // for each of files: its owner holds it already
 	claim     *claim
 	detail    detail // of the table's last verdict
 	replaced  int    // how often a file was replaced under the claim
@@ -47,7 +48,9 @@ type request struct {
 	phase     phase
 	ended     wire.Code          // not 0: the worker shall give up with this code
 	cancel    context.CancelFunc // of the worker, when it waits
-	waits     bool               // a wait record has been written
+	waited    bool               // it has begun to wait
+	waits     bool               // and that was recorded
+	endSeq    uint64             // number of the record of its end, to be written before the answer
 	due       deadline           // when the wait times out; zero: never
 	overtaken verdict            // not 0: the table has ended the claim while a goroutine was at work on it
 	capped    bool               // the policy's max_wait is shorter than what was asked

@@ -101,6 +101,7 @@ func (b *Broker) restore(ctx context.Context) error {
 		rec := old.Grant // whose it was, and what
 		rec.ID, rec.Grace = old.Grant.Seq, 0
 		text := b.takeBack(&old.Grant)
+		rec.Rests = old.Grant.Rests
 		switch {
 		case old.Grant.Life != wire.Detached.String():
 			rec.Event, rec.Text = audit.EventDeath, "lockerd was not running any more"
@@ -143,18 +144,11 @@ func (b *Broker) takeBack(g *audit.Record) string {
 			engines |= flock.BSD
 		}
 	}
-	f, err := b.rules.Load().opener.Open(g.Path, flock.Want{Mode: km, Hardlinks: true, Engines: engines})
-	if err != nil {
-		return "it cannot be opened again: " + errText(err)
+	f, text := b.lockAgain(g, flock.Want{Mode: km, Hardlinks: true, Engines: engines})
+	if f == nil {
+		return text
 	}
-	if f.ID != (flock.ID{Dev: g.Dev, Ino: g.Ino}) {
-		f.Close()
-		return "another file stands under this name now"
-	}
-	if err := f.TryLock(km); err != nil {
-		f.Close()
-		return "it cannot be locked again: " + errText(err)
-	}
+	g.Rests = restNames[restsOf(f.Engines)&3] // a file may have become executable since
 	if b.keep != nil {
 		if err := b.keep.Put(g.Seq, f.FD()); err != nil {
 			f.Unlock()
@@ -172,10 +166,61 @@ func (b *Broker) takeBack(g *audit.Record) string {
 	}
 	info.who.peer.PID = g.PID
 	if !g.Expires.IsZero() {
-		info.due.at = boot + max(g.Expires.Sub(now), time.Millisecond)
+		// No longer than it was granted for: the wall clock may have been set back since, or not yet be set.
+		left := min(g.Expires.Sub(now), g.Expires.Sub(g.Time))
+		info.due.at = boot + max(left, time.Millisecond)
 	}
 	h := &hold{id: g.Seq, key: keyOf(f.ID), owner: owner{uid: g.UID, tag: g.Tag}, uid: g.UID, mode: m}
 	b.table.restore(h)
 	b.adopt(h, info)
 	return ""
+}
+
+// networkPatience is how long one hold on a network file system may keep lockerd from starting.
+const networkPatience = 5 * time.Second
+
+// lockAgain opens and locks the file of an old hold, or says why it cannot.
+func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (*flock.File, string) {
+	opener := b.rules.Load().opener
+	try := func() (*flock.File, string) {
+		f, err := opener.Open(g.Path, w)
+		if err != nil {
+			return nil, "it cannot be opened again: " + errText(err)
+		}
+		if f.ID != (flock.ID{Dev: g.Dev, Ino: g.Ino}) {
+			f.Close()
+			return nil, "another file stands under this name now"
+		}
+		if err := f.TryLock(w.Mode); err != nil {
+			f.Close()
+			return nil, "it cannot be locked again: " + errText(err)
+		}
+		return f, ""
+	}
+	if !opener.Network(g.Path) {
+		return try()
+	}
+	type result struct {
+		f    *flock.File
+		text string
+	}
+	done := make(chan result, 1)
+	b.work.Go(func() { // may hang for as long as a server does not answer
+		f, text := try()
+		done <- result{f, text}
+	})
+	over := time.NewTimer(networkPatience)
+	defer over.Stop()
+	select {
+	case r := <-done:
+		return r.f, r.text
+	case <-over.C:
+		b.work.Go(func() {
+			if r := <-done; r.f != nil {
+				r.f.Unlock()
+				r.f.Close()
+			}
+		})
+		return nil, "its file system does not answer"
+	}
 }

@@ -191,7 +191,7 @@ func (s *session) end(ctx context.Context) {
 	}
 	b.mu.Unlock()
 
-	more, seq := b.finishEnd(ending, func(h *hold, r *audit.Record) {
+	more, seq := b.finishEnd(ctx, ending, func(h *hold, r *audit.Record) {
 		r.Event, r.Text = cause, text
 	})
 	b.run(ctx, append(evs, more...))

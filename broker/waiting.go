@@ -137,8 +137,10 @@ func (b *Broker) cycleBlockers(r *request) []wire.Blocker {
 // outside remembers for a moment who holds a file outside the broker: finding out reads /proc of every process, and a
 // client that asks again and again must not make root do that each time.
 type outside struct {
-	scanning sync.Mutex // one scan at a time
-	mu       sync.Mutex // guards seen
+	scanning sync.Mutex // one scan at a time; guards last and spent
+	last     time.Time
+	spent    time.Duration // of scanning, less what has been paid off since
+	mu       sync.Mutex    // guards seen
 	seen     map[flock.ID]sighting
 }
 
@@ -147,7 +149,11 @@ type sighting struct {
 	holders []flock.Holder
 }
 
-const sightingFresh = time.Second
+const (
+	sightingFresh = time.Second
+	scanShare     = 5                      // scans take one part in so many of a processor, in the long run
+	scanBurst     = 200 * time.Millisecond // and so much at once
+)
 
 // outsideHolders gives the programs outside the broker that hold a lock on the file; nil when a scan is under way.
 func (b *Broker) outsideHolders(id flock.ID) []flock.Holder {
@@ -162,7 +168,14 @@ func (b *Broker) outsideHolders(id flock.ID) []flock.Holder {
 		return s.holders
 	}
 	defer o.scanning.Unlock()
+	began := time.Now()
+	if o.spent = max(0, o.spent-began.Sub(o.last)/scanShare); o.spent > scanBurst {
+		o.last = began
+		return s.holders
+	}
 	holders, err := flock.Outside(id, selfPID())
+	o.last = time.Now()
+	o.spent += o.last.Sub(began)
 	if err != nil {
 		b.logger.Debug("holders outside", "error", err)
 	}
