@@ -191,3 +191,32 @@ func TestRefusalsOfManyUsersTogetherStayWithinTheLimitOfAll(t *testing.T) {
 		return sum == 40
 	})
 }
+
+func TestWaitsBeyondTheLimitAreCountedToo(t *testing.T) {
+	var clock still
+	r := newRig(t, func(r *rig) {
+		clock.drive(r)
+		limited("denial_rate = 1\ndenial_burst = 2\ndenial_rate_all = 100")(r)
+	})
+	p, q := r.dial(), r.dialUser()
+	path := r.file("a")
+	p.granted(attached(path))
+	const rounds = 40
+	for range rounds {
+		id := q.send(attached(path))
+		q.queued(id)
+		q.answer(q.send(&wire.Cancel{Target: id}))
+		q.answer(id)
+	}
+	written := len(r.records(audit.EventWait, audit.EventCancel))
+	if written < 2 || written > rounds {
+		t.Errorf("%d of %d records of waits and their ends are written", written, 2*rounds)
+	}
+	r.halt()
+	for _, s := range readRecords(t, filepath.Join(r.dir, "audit"), audit.EventSuppressed) {
+		written += int(s.Count)
+	}
+	if written != 2*rounds {
+		t.Errorf("%d waits and ends of waits in the log, recorded or counted; there were %d", written, 2*rounds)
+	}
+}

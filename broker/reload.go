@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"locker/audit"
 	"locker/authz"
@@ -79,7 +80,11 @@ func (b *Broker) reloadLocked(ctx context.Context) ([]string, error) {
 }
 
 func policyRecord(p *authz.Policy) audit.Record {
-	return audit.Record{Event: audit.EventPolicy, Path: p.File, SHA256: p.SHA256, Count: uint64(p.RuleCount())}
+	rec := audit.Record{Event: audit.EventPolicy, Path: p.File, SHA256: p.SHA256, Count: uint64(p.RuleCount())}
+	if p.File == "" {
+		rec.Text = "no policy file; allow: " + strings.Join(p.Allow, ", ")
+	}
+	return rec
 }
 
 // recheckWaiters stops every waiting request that the policy in force refuses. Those that are being worked on look for

@@ -279,8 +279,9 @@
 // # Limits
 //
 // Those of values are in the tables. The server also limits, by default: 2 s from connect to the whole Hello; 2 s
-// from a frame's first byte to its last; 64 KiB of answers that the client has not read; 32 requests in flight on a
-// connection, beyond which it may leave the connection unread until one is answered. It closes the connection after a
+// from a frame's first byte to its last; 64 KiB of answers that the client has not read. It works on the requests of a
+// connection one after the other; those that wait, or that may hang on a slow file system, let later ones pass, and while
+// a user has too many of the latter his connections are not read. It closes the connection after a
 // frame that breaks the rules above, or when one of the first three limits is exceeded, and says why in a last Error if
 // it can: with the frame's request id if there was one, else 0. Queues, attached holds and the Watch end with the
 // connection; detached holds stay.

@@ -117,7 +117,7 @@ func serve(o options, stderr io.Writer) error {
 	if problem := listener.closed(); problem != "" {
 		logger.Warn("the service manager's socket", "problem", problem)
 	}
-	logger.Info("serving", "socket", socket, "policy", policy.File, "state_dir", settings.stateDir, "version", version)
+	logger.Info("serving", "socket", socket, "policy", policy.File, "allow", strings.Join(policy.Allow, " "), "state_dir", settings.stateDir, "version", version)
 	notify("READY=1\nSTATUS=serving " + socket)
 
 	reloads := make(chan struct{})

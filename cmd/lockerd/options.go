@@ -76,6 +76,9 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		return o, err
 	}
 	o.configGiven = f.Changed("config")
+	if abs, err := absolute(o.config); err == nil {
+		o.config = abs // so that errors, status and log name it as anybody can find it
+	}
 	o.environmentSocket, o.stateHome, o.userDir = getenv("LOCKER_SOCKET"), getenv("XDG_STATE_HOME"), getenv("HOME")
 	switch {
 	case help:

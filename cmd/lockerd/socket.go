@@ -97,6 +97,9 @@ func takeName(socket string) (int, error) {
 // serverOf names the process that listens on a socket as " (pid N)", "" if nobody does.
 func serverOf(socket string) string {
 	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if errors.Is(err, unix.EAGAIN) {
+		return " (its queue of connections is full)" // somebody listens all the same. connect(2)
+	}
 	if err != nil {
 		return ""
 	}
