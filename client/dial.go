@@ -70,7 +70,7 @@ func Dial(ctx context.Context, socket string, opts ...Option) (*Client, error) {
 	}
 	if !slices.Contains(o.trusted, uid) {
 		conn.Close()
-		return nil, fmt.Errorf("%w: %s belongs to uid %d, which is neither root nor you", ErrUntrusted, socket, uid)
+		return nil, &ForeignError{Socket: socket, UID: uid}
 	}
 	return New(ctx, conn)
 }

@@ -17,6 +17,19 @@ var ErrUnreachable = errors.New("lockerd cannot be reached")
 // ErrUntrusted says that whoever listens at the socket is neither root nor us.
 var ErrUntrusted = errors.New("lockerd is not to be trusted")
 
+// ForeignError is the ErrUntrusted that says whose socket it is.
+type ForeignError struct {
+	Socket string
+	UID    uint32 // of who listens there
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("%v: %s belongs to uid %d, which is neither root nor you", ErrUntrusted, e.Socket, e.UID)
+}
+
+// Unwrap gives ErrUntrusted.
+func (e *ForeignError) Unwrap() error { return ErrUntrusted }
+
 // ErrClosed is what requests get after Close.
 var ErrClosed = errors.New("the client is closed")
 

@@ -7,7 +7,7 @@ import (
 	"locker/wire"
 )
 
-// Row is a holder, a waiter or a lost lock, as List tells of it.
+// Row is a holder, a waiter, a lost lock, or one outside lockerd that a waiter waits for, as List tells of it.
 type Row = wire.Row
 
 // Status is the state of lockerd.
@@ -83,7 +83,8 @@ func (c *Client) released(m wire.Message, err error) ([]uint64, error) {
 	return a.IDs, nil
 }
 
-// List gives our holders, waiters and lost locks; with all, everybody's that the policy lets us see.
+// List gives our holders, waiters and lost locks, and who is in our way outside lockerd; with all, everybody's that the
+// policy lets us see.
 func (c *Client) List(ctx context.Context, all bool) ([]Row, error) {
 	k := newCall()
 	m, err := c.askFor(ctx, k, &wire.List{All: all})

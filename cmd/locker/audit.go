@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"locker/audit"
 )
@@ -23,16 +26,46 @@ func (c *cli) auditCommand() *cobra.Command {
 	return c.group("audit", wordsAudit, c.auditShow(), c.auditVerify())
 }
 
-// auditDir gives the log's directory below a state directory.
-func auditDir(state string) (string, error) {
-	state, err := absolute(state)
-	return filepath.Join(state, "audit"), err
+// stateFlag adds --state-dir, and gives what finds the log's directory when the command line is read.
+func stateFlag(f *pflag.FlagSet) (auditDir func() (string, error)) {
+	var state string
+	f.StringVar(&state, "state-dir", defaultState, flagState)
+	return func() (string, error) {
+		if !f.Changed("state-dir") {
+			return defaultAudit(filepath.Join(defaultState, "audit"), os.Geteuid(), os.Getenv), nil
+		}
+		dir, err := absolute(state)
+		return filepath.Join(dir, "audit"), err
+	}
+}
+
+// defaultAudit gives the log of the system's lockerd or, for somebody who cannot read that, of the one that he runs himself:
+// lockerd looks for its state at the same places.
+func defaultAudit(system string, euid int, getenv func(string) string) string {
+	if euid == 0 || unix.Access(system, unix.R_OK|unix.X_OK) == nil {
+		return system
+	}
+	home := getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(home) { // to be ignored: the XDG specification
+		if home = getenv("HOME"); !filepath.IsAbs(home) {
+			return system
+		}
+		home = filepath.Join(home, ".local/state")
+	}
+	own := filepath.Join(home, "locker/audit")
+	if info, err := os.Stat(own); err != nil || !info.IsDir() {
+		return system
+	}
+	return own
 }
 
 // readable adds a hint to what an unreadable log says.
 func readable(err error) error {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		return &hinted{err, []string{hintAudit}}
+	case errors.Is(err, fs.ErrNotExist):
+		return &hinted{err, []string{hintNoLog}}
 	}
 	return err
 }
@@ -44,7 +77,7 @@ type filterFlags struct {
 }
 
 func (c *cli) auditShow() *cobra.Command {
-	var state string
+	var auditDir func() (string, error)
 	var typed filterFlags
 	cmd := c.command("show [--user U] [--path P] [--event E,...] [--since T] [--until T] [--seq N[-M]] [--json]",
 		wordsShow, wordsShowLong, func(ctx context.Context, args []string) error {
@@ -55,21 +88,30 @@ func (c *cli) auditShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			dir, err := auditDir(state)
+			dir, err := auditDir()
 			if err != nil {
 				return err
 			}
-			return readable(audit.Read(dir, f, func(line []byte, r *audit.Record) error {
+			some := false
+			err = audit.Read(dir, f, func(line []byte, r *audit.Record) error {
+				some = true
 				if c.json {
 					c.out.Write(line)
 				} else {
 					c.out.WriteString(recordLine(r))
 				}
 				return c.out.WriteByte('\n') // an error of any of them comes out here
-			}))
+			})
+			if err == nil && !some && f.User != "" {
+				if err = knownUser(dir, f.User); err == errNoRecord {
+					c.say.line(sayNoRecord(f.User)) // perhaps misspelt
+					err = nil
+				}
+			}
+			return readable(err)
 		})
 	f := cmd.Flags()
-	f.StringVar(&state, "state-dir", defaultState, flagState)
+	auditDir = stateFlag(f)
 	f.StringVar(&typed.user, "user", "", flagWho)
 	f.StringVar(&typed.path, "path", "", flagPath)
 	f.StringSliceVar(&typed.events, "event", nil, flagEvent)
@@ -78,6 +120,23 @@ func (c *cli) auditShow() *cobra.Command {
 	f.StringVar(&typed.seq, "seq", "", flagSeq)
 	f.BoolVar(&c.json, "json", false, flagRaw)
 	return cmd
+}
+
+var (
+	errNoRecord = errors.New("no record")
+	errRecord   = errors.New("a record")
+)
+
+// knownUser gives errNoRecord when no record at all is about the user of this name.
+func knownUser(dir, user string) error {
+	err := audit.Read(dir, audit.Filter{User: user}, func([]byte, *audit.Record) error { return errRecord })
+	switch err {
+	case nil:
+		return errNoRecord
+	case errRecord:
+		return nil
+	}
+	return err
 }
 
 // filter makes audit's filter of what was typed.
@@ -146,13 +205,13 @@ func moment(flag, value string, now time.Time) (time.Time, error) {
 }
 
 func (c *cli) auditVerify() *cobra.Command {
-	var state string
+	var auditDir func() (string, error)
 	cmd := c.command("verify [--state-dir DIR] [--json]", wordsVerify, wordsVerifyLong,
 		func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
 				return &usageError{text: wordsNoArguments}
 			}
-			dir, err := auditDir(state)
+			dir, err := auditDir()
 			if err != nil {
 				return err
 			}
@@ -170,7 +229,7 @@ func (c *cli) auditVerify() *cobra.Command {
 			}
 			return nil
 		})
-	cmd.Flags().StringVar(&state, "state-dir", defaultState, flagState)
+	auditDir = stateFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&c.json, "json", false, flagJSON)
 	return cmd
 }

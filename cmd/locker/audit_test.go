@@ -112,7 +112,7 @@ func TestAuditShowRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	}
 	cmd := s.locker("audit", "show", "--state-dir", filepath.Join(s.dir, "nowhere"))
 	out, _ := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != exitFailure || !strings.Contains(string(out), hintAudit) {
+	if cmd.ProcessState.ExitCode() != exitFailure || !strings.Contains(string(out), hintNoLog) {
 		t.Errorf("no log: exit code %d: %s", cmd.ProcessState.ExitCode(), out)
 	}
 }
@@ -152,5 +152,54 @@ func TestAuditVerifyFindsAChangedRecord(t *testing.T) {
 	}
 	if out, code := verify("--json"); code != exitFailure || !strings.HasPrefix(out, `{"intact":false,`) {
 		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+func TestAuditShowSaysWhenNoRecordIsAboutAUser(t *testing.T) {
+	s := newStage(t)
+	state := writeLog(t)
+	for user, want := range map[string]string{
+		"nosuch": "locker: no record is about user nosuch\n", "x\x1b": `locker: no record is about user "x\x1b"` + "\n", "alice": "", "54399": "",
+	} {
+		cmd := s.locker("audit", "show", "--state-dir", state, "--user", user, "--event", "deny")
+		var said strings.Builder
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		if err != nil || len(out) > 0 || said.String() != want {
+			t.Errorf("%q: %v, %q, says %q, want %q", user, err, out, said.String(), want)
+		}
+	}
+}
+
+func TestAuditLooksWhereTheUsersOwnLockerdKeepsItsLog(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"system", "home/.local/state/locker/audit", "xdg/locker/audit", "empty"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := []struct {
+		system, xdg, home string
+		euid              int
+		want              string
+	}{
+		{"system", "xdg", "home", 1001, "system"},
+		{"none", "xdg", "home", 0, "none"},
+		{"none", "xdg", "home", 1001, "xdg/locker/audit"},
+		{"none", "", "home", 1001, "home/.local/state/locker/audit"},
+		{"none", "empty", "home", 1001, "none"},
+		{"none", "", "", 1001, "none"},
+	}
+	for _, tt := range tests {
+		getenv := func(name string) string {
+			value := map[string]string{"XDG_STATE_HOME": tt.xdg, "HOME": tt.home}[name]
+			if value == "" {
+				return ""
+			}
+			return filepath.Join(dir, value)
+		}
+		if got := defaultAudit(filepath.Join(dir, tt.system), tt.euid, getenv); got != filepath.Join(dir, tt.want) {
+			t.Errorf("%+v: got %s", tt, got)
+		}
 	}
 }

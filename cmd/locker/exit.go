@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -121,19 +122,37 @@ func judgeKind(err error) verdict {
 	var usage *usageError
 	var refused *client.Error
 	var unstarted *startError
+	var foreign *client.ForeignError
+	var reload *reloadError
 	switch {
 	case errors.As(err, &unstarted):
 		return verdict{code: unstarted.code, lines: []string{unstarted.text}}
 	case errors.As(err, &usage):
 		return verdict{exitUsage, []string{usage.text}, append(usage.hints, seeHelp(usage.help)...)}
+	case errors.As(err, &foreign):
+		return verdict{exitUnreachable, []string{sentence(err.Error())}, []string{hintForeign(foreign), hintUntrusted}}
 	case errors.Is(err, client.ErrUntrusted):
 		return verdict{exitUnreachable, []string{sentence(err.Error())}, []string{hintUntrusted}}
+	case errors.As(err, &reload):
+		return judgeReload(reload.refused)
 	case errors.As(err, &refused):
 		return judgeRefusal(refused)
 	case errors.Is(err, client.ErrUnreachable):
 		return verdict{exitUnreachable, []string{sentence(err.Error())}, hintsUnreachable(err)}
 	}
 	return verdict{code: exitFailure, lines: []string{sentence(err.Error())}}
+}
+
+// judgeReload is judge for a refused reload. The command line was right even where the policy file is not.
+func judgeReload(e *client.Error) verdict {
+	v := judgeRefusal(e)
+	if lines := sentences(e.Text); len(lines) > 0 {
+		v.lines = lines
+	}
+	if v.code == exitUsage {
+		v.code = exitFailure
+	}
+	return v
 }
 
 // judgeRefusal is judge for what lockerd refuses.
@@ -143,6 +162,9 @@ func judgeRefusal(e *client.Error) verdict {
 	case client.CodeBusy:
 		v.code = exitBusy
 		v.hints = []string{hintBusy}
+		if len(e.Blockers) > 0 && !slices.ContainsFunc(e.Blockers, func(b client.Blocker) bool { return !b.Hidden }) {
+			v.hints = []string{hintHidden}
+		}
 		if blocked := sayBlockers(e); len(blocked) > 0 {
 			v.lines = blocked
 		}
@@ -158,7 +180,7 @@ func judgeRefusal(e *client.Error) verdict {
 	case client.CodeShutdown:
 		v.code = exitUnreachable
 	case client.CodeConversion:
-		v.hints = []string{hintConversion}
+		v.hints = []string{hintConversion(e.Path)}
 	case client.CodeVersion:
 		v.hints = []string{hintVersion}
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"locker/client"
 	"locker/wire"
@@ -25,6 +27,11 @@ func TestEveryFailureHasItsExitCodeAndWords(t *testing.T) {
 		{&client.Error{Code: client.CodeDenied}, 121},
 		{unreachable, 122},
 		{fmt.Errorf("%w: it belongs to uid 7", client.ErrUntrusted), 122},
+		{&client.ForeignError{Socket: "/s", UID: 7}, 122},
+		{&reloadError{&client.Error{Code: client.CodeInvalid}}, 125},
+		{&reloadError{&client.Error{Code: client.CodeUnavailable}}, 125},
+		{&reloadError{&client.Error{Code: client.CodeInternal}}, 125},
+		{&reloadError{&client.Error{Code: client.CodeDenied}}, 121},
 		{fmt.Errorf("%w: no answer: %w", client.ErrUnreachable, context.DeadlineExceeded), 122},
 		{&client.Error{Code: client.CodeShutdown}, 122},
 		{&usageError{text: "x"}, 123},
@@ -141,5 +148,40 @@ func TestRefusalsNameWhoIsInTheWay(t *testing.T) {
 	}
 	if got := judge(e).lines; strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("said\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestHintsNameWhatWorks(t *testing.T) {
+	bob := client.Blocker{Kind: wire.Holder, User: "bob"}
+	hidden := client.Blocker{Kind: wire.Holder, Hidden: true}
+	tests := []struct {
+		err  error
+		want string
+	}{
+		{&client.Error{Code: client.CodeBusy, Blockers: []client.Blocker{hidden, bob}}, "wait with --timeout 30s, or see 'locker list --all'"},
+		{&client.Error{Code: client.CodeBusy, Blockers: []client.Blocker{hidden}}, "wait with --timeout 30s"},
+		{&client.Error{Code: client.CodeConversion, Path: "/a"}, "'locker unlock /a' does that"},
+		{
+			&client.ForeignError{Socket: "/run/x", UID: 54321},
+			"if you trust that user, ask as that user: sudo -u '#54321' locker --socket /run/x ...\n" + hintUntrusted,
+		},
+	}
+	for _, tt := range tests {
+		if got := strings.Join(judge(tt.err).hints, "\n"); got != tt.want {
+			t.Errorf("%v: hints %q, want %q", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestEveryFaultOfAPolicyHasALineOfItsOwn(t *testing.T) {
+	text := "the old policy stays in force: /p:1: unknown key \"a\\x1b\"\n/p:5: evil \x1b[31m\n"
+	want := []string{`the old policy stays in force: /p:1: unknown key "a\x1b"`, `/p:5: evil \x1b[31m`}
+	if got := judge(&reloadError{&client.Error{Code: client.CodeUnavailable, Text: text}}).lines; !slices.Equal(got, want) {
+		t.Errorf("reload says %q, want %q", got, want)
+	}
+	now := time.Now()
+	table := columnsOf(statusRows(&client.Status{PolicyFile: "/p", PolicyError: "/p:1: one\n/p:5: two", Started: now, PolicyLoaded: now}, now))
+	if !strings.Contains(table, "\n  refused    /p:1: one\n             /p:5: two\n") {
+		t.Errorf("status says %s", table)
 	}
 }

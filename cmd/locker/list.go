@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,11 +73,20 @@ func (c *cli) printList(ctx context.Context, conn *client.Client, all bool) erro
 
 // locked is one file of a list, with its rows in lockerd's order.
 type locked struct {
-	holders, waiters, lost []client.Row
+	holders, waiters, lost, outside []client.Row
 }
 
-func (f *locked) all() []client.Row {
-	return append(append(append([]client.Row(nil), f.holders...), f.waiters...), f.lost...)
+// all gives the rows in the order of the table: who has the file, then who wants it.
+func (f *locked) all() []client.Row { return slices.Concat(f.holders, f.outside, f.waiters, f.lost) }
+
+// first gives the row that speaks for the file: one of locker's own if there is any, since of those outside neither mode
+// nor engines are known.
+func (f *locked) first() (client.Row, bool) {
+	rows := slices.Concat(f.holders, f.waiters, f.lost, f.outside)
+	if len(rows) == 0 {
+		return client.Row{}, false
+	}
+	return rows[0], true
 }
 
 // gather puts rows of the same file together, in the order in which files first appear.
@@ -105,6 +115,8 @@ func gather(rows []client.Row) []*locked {
 			f.waiters = append(f.waiters, r)
 		case wire.RowLost:
 			f.lost = append(f.lost, r)
+		case wire.RowOutside:
+			f.outside = append(f.outside, r)
 		}
 	}
 	return files
@@ -112,6 +124,11 @@ func gather(rows []client.Row) []*locked {
 
 // listRow gives the columns of one row.
 func listRow(r client.Row, now time.Time) []string {
+	if r.Kind == wire.RowOutside {
+		return []string{
+			orDash(r.Path), stateOutside, "-", outsideUser(r), numberOrDash(uint64(max(r.PID, 0))), orDash(brief(r.Command)), "-", "-", "-", "-", "",
+		}
+	}
 	state := stateHeld
 	switch {
 	case r.Kind == wire.RowLost:
@@ -125,14 +142,25 @@ func listRow(r client.Row, now time.Time) []string {
 	if r.Kind == wire.RowWaiter {
 		token = 0 // it has none yet
 	}
-	user := r.User
-	if user == "" {
-		user = strconv.FormatUint(uint64(r.UID), 10)
-	}
 	return []string{
-		orDash(r.Path), state, r.Mode.String(), orDash(user), numberOrDash(uint64(max(r.PID, 0))), orDash(brief(r.Command)),
+		orDash(r.Path), state, r.Mode.String(), userColumn(r), numberOrDash(uint64(max(r.PID, 0))), orDash(brief(r.Command)),
 		clock(r.Since, now), numberOrDash(token), r.Life.String(), orDash(strings.Join(r.Rests.Names(), ",")), listNote(r, now),
 	}
+}
+
+func userColumn(r client.Row) string {
+	if r.User == "" {
+		return strconv.FormatUint(uint64(r.UID), 10)
+	}
+	return shown(r.User)
+}
+
+// outsideUser is userColumn of one outside, whose uid is not known when nobody was found who has the file open.
+func outsideUser(r client.Row) string {
+	if r.PID <= 0 {
+		return "-"
+	}
+	return userColumn(r)
 }
 
 // brief cuts a command line that would push all other columns off the screen; --json has the whole.
@@ -190,7 +218,10 @@ func listObject(files []*locked) *object {
 	o.key("locks")
 	o.open('[')
 	for _, f := range files {
-		first := f.all()[0]
+		first, some := f.first()
+		if !some { // only rows of a kind that we do not know
+			continue
+		}
 		o.open('{')
 		o.path("path", first.Path)
 		o.text("mode", first.Mode.String())
@@ -215,6 +246,17 @@ func listObject(files []*locked) *object {
 			}
 			o.close(']')
 		}
+		o.key("outside")
+		o.open('[')
+		for _, r := range f.outside {
+			o.open('{')
+			o.number("uid", uint64(r.UID))
+			o.text("user", r.User)
+			o.signed("pid", int64(r.PID))
+			o.text("command", r.Command)
+			o.close('}')
+		}
+		o.close(']')
 		o.close('}')
 	}
 	o.close(']')

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"locker/client"
+	"locker/wire"
 )
 
 // asking are the flags of 'lock' and 'run' that say how to ask.
@@ -49,7 +50,10 @@ func (a *asking) request(c *cli, f *pflag.FlagSet, paths []string) (client.Reque
 	if len(paths) == 0 {
 		return r, &usageError{text: wordsNoPath}
 	}
-	var err error
+	err := checkText("reason", a.reason, wire.MaxReason)
+	if err != nil {
+		return r, err
+	}
 	r.Paths, err = absolutes(paths)
 	return r, err
 }
@@ -78,6 +82,9 @@ func (c *cli) lockCommand() *cobra.Command {
 		func(ctx context.Context, args []string) error {
 			r, err := how.request(c, cmd.Flags(), args)
 			if err != nil {
+				return err
+			}
+			if err := checkText("tag", tag, wire.MaxTag); err != nil {
 				return err
 			}
 			r.Detached, r.Tag = true, tag

@@ -38,10 +38,10 @@ func absolute(path string) (string, error) {
 			return "", &usageError{text: sayDotDot(path)}
 		}
 	}
-	return clean, nil
+	return clean, checkPath(clean)
 }
 
-// absolutes is absolute for several.
+// absolutes is absolute for the several of one request.
 func absolutes(paths []string) ([]string, error) {
 	all := make([]string, len(paths))
 	for i, p := range paths {
@@ -50,7 +50,7 @@ func absolutes(paths []string) ([]string, error) {
 			return nil, err
 		}
 	}
-	return all, nil
+	return all, checkPaths(all)
 }
 
 // linkHints says which of paths lead through symbolic links, when that may be why lockerd refused them: it follows

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"locker/client"
+	"locker/wire"
 )
 
 // defaultPolicy is where lockerd looks for its policy.
@@ -34,8 +37,48 @@ func (c *cli) policyCheck() *cobra.Command {
 		default:
 			return &usageError{text: wordsOneFile}
 		}
-		return execLockerd("--check", "--config", file)
+		return checkPolicy(file)
 	})
+}
+
+// checkPolicy has lockerd look at the file. Its standard error becomes ours, under our name, and its exit codes too.
+func checkPolicy(file string) error {
+	path, err := findLockerd()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(path, "--check", "--config", file)
+	cmd.Args[0], cmd.Stdout = "lockerd", os.Stdout
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	said := bufio.NewReader(pipe)
+	for { // to the end, before Wait closes the pipe
+		line, err := said.ReadString('\n')
+		if rest, ok := strings.CutPrefix(line, "lockerd: "); ok {
+			line = "locker: " + rest
+		}
+		os.Stderr.WriteString(line)
+		if err != nil {
+			break
+		}
+	}
+	var failed *exec.ExitError
+	switch err := cmd.Wait(); {
+	case err == nil:
+		return nil
+	case !errors.As(err, &failed):
+		return err
+	case failed.ExitCode() == 2: // lockerd's usage
+		return statusError(exitUsage)
+	case failed.ExitCode() < 0:
+		return fmt.Errorf("lockerd --check: %w", err)
+	}
+	return statusError(exitFailure) // has been said
 }
 
 // execLockerd makes this process lockerd. It returns only on an error.
@@ -82,6 +125,17 @@ func (c *cli) policyExplain() *cobra.Command {
 				return &usageError{text: sayBadWord("mode", mode, "exclusive", "shared")}
 			}
 			path, err := absolute(args[0])
+			if err == nil {
+				err = checkText("user", user, wire.MaxText)
+			}
+			if err == nil && len(groups) > wire.MaxListed {
+				err = &usageError{text: sayManyWords("groups", len(groups), wire.MaxListed)}
+			}
+			for _, g := range groups {
+				if err == nil {
+					err = checkText("groups", g, wire.MaxText)
+				}
+			}
 			if err != nil {
 				return err
 			}

@@ -353,7 +353,7 @@ func TestWaitingIsShownOnATerminalAndClearedAgain(t *testing.T) {
 	s.f.bobHolds(path, "nightly \x1b[31m restic")
 	cmd := s.locker("lock", "f")
 	x := onTerminal(t, cmd)
-	line := "locker: waiting, we are next: " + path + ` is held by bob (pid 4312, "res\x1btic")`
+	line := "locker: waiting, we are next: " + path + ` is held by bob (pid 4312)`
 	x.shows("\r" + line)
 	again := strings.Count(x.text(), line)
 	eventually(t, "the line is written anew", func() bool { return strings.Count(x.text(), line) > again })

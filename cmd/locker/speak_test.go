@@ -98,7 +98,7 @@ func TestWaitingLineIsASCIIAndFitsItsWidth(t *testing.T) {
 	now := time.Now()
 	q := client.Queue{Position: 3, Blockers: []client.Blocker{{Kind: wire.Holder, User: "é", Command: "\u202e", Reason: strings.Repeat("漢", 50), Since: now}}}
 	for width := range 200 {
-		line := clip(waitingWords([]string{"/sp\xff"}, q, now), width)
+		line := clip(waitingWords([]string{"/sp\xff"}, q, now, width), width)
 		if len(line) > width {
 			t.Errorf("width %d: %q", width, line)
 		}
@@ -108,7 +108,7 @@ func TestWaitingLineIsASCIIAndFitsItsWidth(t *testing.T) {
 			}
 		}
 	}
-	if got := waitingWords([]string{"/a", "/b"}, client.Queue{Position: 1}, now); got != "locker: waiting, we are next: one of 2 files is in use" {
+	if got := waitingWords([]string{"/a", "/b"}, client.Queue{Position: 1}, now, 79); got != "locker: waiting, we are next: one of 2 files is in use" {
 		t.Errorf("%q", got)
 	}
 }
@@ -149,5 +149,32 @@ func TestMomentsAreReadInEveryFormThatHelpNames(t *testing.T) {
 		if got, err := moment("since", in, now); err == nil {
 			t.Errorf("moment(%q) = %v, want an error", in, got)
 		}
+	}
+}
+
+func TestWaitingLineKeepsPlaceAndSinceWhateverThePath(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.Local)
+	blocker := client.Blocker{
+		Kind: wire.Holder, User: "operator", UID: 7, PID: 4194304, Command: "restic --verbose", Since: now.Add(-48 * time.Hour), Reason: "nightly",
+	}
+	long := "/srv/timemachine/" + strings.Repeat("deep/", 40) + "alices.sparsebundle"
+	for _, path := range []string{"/a", long, "/" + strings.Repeat("\u202e", 90), "/" + strings.Repeat("\xff", 90)} {
+		blocker.Path = path
+		line := clip(waitingWords([]string{path}, client.Queue{Position: 2, Blockers: []client.Blocker{blocker}}, now, 79), 79)
+		for _, part := range []string{"we are number 2: ", " is held by operator since 2026-03-02 05:06"} {
+			if !strings.Contains(line, part) {
+				t.Errorf("%q is not in %q", part, line)
+			}
+		}
+	}
+	blocker.Path = long
+	want := "locker: waiting, we are next: ...alices.sparsebundle is held by operator since 2026-03-02 05:06 (pid 4194304)"
+	if got := waitingWords([]string{long}, client.Queue{Position: 1, Blockers: []client.Blocker{blocker}}, now, len(want)); got != want+": nightly" {
+		t.Errorf("got  %q\nwant %q", got, want+": nightly")
+	}
+	outside := client.Blocker{Kind: wire.Outside, PID: 5, Command: "smbd", User: "bob"}
+	want = "locker: waiting, we are next: /a is held by smbd (pid 5, user bob) outside locker"
+	if got := waitingWords([]string{"/a"}, client.Queue{Position: 1, Blockers: []client.Blocker{outside}}, now, 99); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
 	"locker/client"
+	"locker/wire"
 )
 
 func (c *cli) unlockCommand() *cobra.Command {
@@ -23,6 +25,9 @@ func (c *cli) unlockCommand() *cobra.Command {
 				return &usageError{text: wordsPickOne}
 			case byID && byTag:
 				return &usageError{text: wordsTagAndID}
+			}
+			if err := checkText("tag", tag, wire.MaxTag); err != nil {
+				return err
 			}
 			paths, err := absolutes(args)
 			if err != nil {
@@ -97,6 +102,9 @@ func (c *cli) breakCommand() *cobra.Command {
 			case reason == "":
 				return &usageError{text: wordsNoReason}
 			}
+			if err := checkText("reason", reason, wire.MaxReason); err != nil {
+				return err
+			}
 			paths, err := absolutes(args)
 			if err != nil {
 				return err
@@ -136,7 +144,17 @@ func (c *cli) reloadCommand() *cobra.Command {
 			for _, line := range lines {
 				c.out.WriteString(sentence(line) + "\n")
 			}
+			var refused *client.Error
+			if errors.As(err, &refused) {
+				err = &reloadError{refused}
+			}
 			return err
 		})
 	})
 }
+
+// reloadError is lockerd's refusal to reload. Its text has a line for each fault of the policy file.
+type reloadError struct{ refused *client.Error }
+
+func (e *reloadError) Error() string { return e.refused.Error() }
+func (e *reloadError) Unwrap() error { return e.refused }

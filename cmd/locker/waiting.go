@@ -96,7 +96,8 @@ func newStatusLine(paths []string) *statusLine {
 
 func (l *statusLine) show(q client.Queue) {
 	l.shown = true
-	io.WriteString(l.w, "\r"+clip(waitingWords(l.paths, q, time.Now()), columns(l.w)-1)+"\x1b[K")
+	width := columns(l.w) - 1
+	io.WriteString(l.w, "\r"+clip(waitingWords(l.paths, q, time.Now(), width), width)+"\x1b[K")
 }
 
 func (l *statusLine) clear() {

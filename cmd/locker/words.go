@@ -86,7 +86,7 @@ const (
 	flagUser     = "the `USER`, by name or uid"
 	flagGroups   = "with these `GROUPS`, by name or gid, instead of those of the user database"
 	flagMode     = "`exclusive|shared`: how to lock"
-	flagState    = "lockerd's state `DIR`"
+	flagState    = "lockerd's state `DIR`; if that cannot be read, $XDG_STATE_HOME/locker or ~/.local/state/locker"
 	flagWho      = "only records about this `USER`, by name or uid"
 	flagPath     = "only records about this `PATH` and all below it"
 	flagEvent    = "only these `EVENTS`: grant, deny, release, ..."
@@ -143,14 +143,28 @@ func sayBadSeq(value string) string { return "--seq " + strconv.Quote(value) + "
 
 // Hints.
 const (
-	hintBusy       = "wait with --timeout 30s, or see 'locker list'"
-	hintConversion = "release it first with 'locker unlock'"
-	hintVersion    = "locker and lockerd are of different versions; compare 'locker version' with 'locker status'"
-	hintUntrusted  = "see 'ls -l' of the socket; give another one with --socket or $LOCKER_SOCKET"
-	hintSudo       = "lockerd listens, but its socket is not open to you; ask its administrator for the group that may use it"
-	hintStart      = "is lockerd running? Give its socket with --socket or $LOCKER_SOCKET if it listens elsewhere"
-	hintAudit      = "the log is readable for root and group adm; give another place with --state-dir"
+	hintBusy      = "wait with --timeout 30s, or see 'locker list --all'"
+	hintHidden    = "wait with --timeout 30s" // a list would not say who it is either
+	hintVersion   = "locker and lockerd are of different versions; compare 'locker version' with 'locker status'"
+	hintUntrusted = "see 'ls -l' of the socket; give another one with --socket or $LOCKER_SOCKET"
+	hintSudo      = "lockerd listens, but its socket is not open to you; ask its administrator for the group that may use it"
+	hintStart     = "is lockerd running? Give its socket with --socket or $LOCKER_SOCKET if it listens elsewhere"
+	hintAudit     = "the log is readable for root and group adm; give another place with --state-dir"
+	hintNoLog     = "no lockerd keeps its log there; give another place with --state-dir"
 )
+
+// hintConversion completes lockerd's "release it first".
+func hintConversion(path string) string {
+	if path == "" {
+		return "'locker unlock' does that"
+	}
+	return "'locker unlock " + shown(path) + "' does that"
+}
+
+// hintForeign says how to ask a lockerd that another user runs. sudo(8) keeps no $LOCKER_SOCKET.
+func hintForeign(e *client.ForeignError) string {
+	return fmt.Sprintf("if you trust that user, ask as that user: sudo -u '#%d' locker --socket %s ...", e.UID, shown(e.Socket))
+}
 
 func hintLink(path, real string) string {
 	return shown(path) + " leads through a symbolic link, which locker does not follow; name the file itself: " + shown(real)
@@ -178,6 +192,18 @@ func sayRefusal(e *client.Error) string {
 		return sentence(text)
 	}
 	return shown(e.Path) + ": " + sentence(text)
+}
+
+// sentences is sentence for a text of several lines, such as the faults of a policy file: split first, since a line break
+// would be escaped. Only for texts in which lockerd alone breaks lines.
+func sentences(text string) []string {
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, sentence(line))
+		}
+	}
+	return lines
 }
 
 // sentence shows a text of lockerd's own making, in which it has quoted what others wrote; so quotes are no reason

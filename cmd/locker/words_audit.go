@@ -102,6 +102,8 @@ func sayBadEvent(value string) string {
 	return "--event " + strconv.Quote(value) + ": want one or more of " + strings.Join(all, ", ")
 }
 
+func sayNoRecord(user string) string { return "no record is about user " + shown(user) }
+
 func sayProblem(kind string, p audit.Problem) string {
 	where := orDash(p.Segment)
 	if p.Line > 0 {

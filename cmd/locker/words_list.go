@@ -11,10 +11,11 @@ import (
 // The words of 'locker list', 'status' and 'policy': the rest of words.go.
 
 const (
-	stateHeld   = "held"
-	stateEnding = "ending"
-	stateWaits  = "waits "
-	stateLost   = "lost"
+	stateHeld    = "held"
+	stateEnding  = "ending"
+	stateWaits   = "waits "
+	stateLost    = "lost"
+	stateOutside = "outside" // the kernel's lock of a program that does not go through lockerd
 )
 
 // listNote is the last column of a list: the reason, and what is odd about the row.
@@ -68,7 +69,11 @@ func statusRows(s *client.Status, now time.Time) [][]string {
 			[]string{"  sha256", orDash(s.PolicySHA256)})
 	}
 	if s.PolicyError != "" {
-		rows = append(rows, []string{"  refused", sentence(s.PolicyError)})
+		name := "  refused"
+		for _, line := range sentences(s.PolicyError) {
+			rows = append(rows, []string{name, line})
+			name = ""
+		}
 	}
 	n := func(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
 	return append(rows,

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"locker/client"
 	"locker/wire"
@@ -14,23 +15,50 @@ import (
 
 // blockerWords says who is in the way, as the end of a sentence that begins with the file.
 func blockerWords(b client.Blocker, now time.Time) string {
-	return blocker(b, now, shown)
-}
-
-// blocker is blockerWords with the way to show others' bytes.
-func blocker(b client.Blocker, now time.Time, show func(string) string) string {
 	verb := "is held by "
 	if b.Kind == wire.Waiter {
 		verb = "is waited for, ahead of us, by "
 	}
-	who := verb + blockerName(b, show)
+	who := verb + blockerName(b, shown)
 	if !b.Since.IsZero() {
 		who += " since " + clock(b.Since, now)
 	}
 	if b.Reason != "" {
-		who += ": " + show(b.Reason)
+		who += ": " + shown(b.Reason)
 	}
 	return who
+}
+
+// briefly is blockerWords for the line that waits, in ASCII: what matters most stands first, the command is left out, and
+// the reason, which is the first to be cut, comes apart.
+func briefly(b client.Blocker, now time.Time) (who, reason string) {
+	who = " is held by "
+	if b.Kind == wire.Waiter {
+		who = " is waited for by " // that it is ahead of us, our place says
+	}
+	if b.Reason != "" {
+		reason = ": " + ascii(b.Reason)
+	}
+	if b.Hidden || b.Kind == wire.Outside { // a program outside has no since, and its command is its name
+		b.Command = brief(b.Command)
+		who += blockerName(b, ascii)
+		if !b.Since.IsZero() {
+			who += " since " + clock(b.Since, now)
+		}
+		return who, reason
+	}
+	name := "uid " + strconv.FormatUint(uint64(b.UID), 10)
+	if b.User != "" {
+		name = ascii(b.User)
+	}
+	who += name
+	if !b.Since.IsZero() {
+		who += " since " + clock(b.Since, now)
+	}
+	if b.PID > 0 {
+		who += fmt.Sprintf(" (pid %d)", b.PID)
+	}
+	return who, reason
 }
 
 func blockerName(b client.Blocker, show func(string) string) string {
@@ -74,26 +102,44 @@ func parenthesis(facts []string) string {
 	return " (" + strings.Join(facts, ", ") + ")"
 }
 
-// waitingWords is the line while we wait on a terminal, in ASCII.
-func waitingWords(paths []string, q client.Queue, now time.Time) string {
-	what := ascii(paths[0])
+// waitingWords is the line while we wait on a terminal, in ASCII. A path that leaves no room for the rest is shortened.
+func waitingWords(paths []string, q client.Queue, now time.Time, width int) string {
+	line := "locker: waiting, we are next: "
+	if q.Position > 1 {
+		line = fmt.Sprintf("locker: waiting, we are number %d: ", q.Position)
+	}
+	path, who, reason := paths[0], " is in use", ""
 	if len(paths) > 1 {
-		what = fmt.Sprintf("one of %d files", len(paths))
+		path = ""
 	}
 	if len(q.Blockers) > 0 {
-		b := q.Blockers[0]
-		if b.Path != "" {
-			what = ascii(b.Path)
+		who, reason = briefly(q.Blockers[0], now)
+		if p := q.Blockers[0].Path; p != "" {
+			path = p
 		}
-		what += " " + blocker(b, now, ascii)
-	} else {
-		what += " is in use"
 	}
-	place := "we are next"
-	if q.Position > 1 {
-		place = fmt.Sprintf("we are number %d in the queue", q.Position)
+	what := fmt.Sprintf("one of %d files", len(paths))
+	if path != "" {
+		what = pathEnd(path, width-len(line)-len(who))
 	}
-	return "locker: waiting, " + place + ": " + what
+	return line + what + who + reason
+}
+
+// pathEnd shows as much of a path's end as fits, in ASCII; "it" if that would be too little to know it by.
+func pathEnd(path string, width int) string {
+	const least = 8 // columns
+	if text := ascii(path); len(text) <= max(width, 2) {
+		return text
+	}
+	if width < least {
+		return "it"
+	}
+	for i := max(1, len(path)-width); i < len(path); i++ {
+		if text := ascii("..." + path[i:]); utf8.RuneStart(path[i]) && len(text) <= width {
+			return text
+		}
+	}
+	return "it"
 }
 
 // sayGrant is the line on standard output for a locked file.

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"locker/client"
+	"locker/wire"
+)
+
+func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
+	now := time.Now()
+	waiter := client.Row{Kind: wire.RowWaiter, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Shared, Life: wire.Attached, User: "alice", UID: 1001, PID: 77, Since: now, Position: 1}
+	outside := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 2231, Command: "smbd \x1b"}
+	nobody := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 3, Path: "/b", Mode: wire.Exclusive, Life: wire.Attached}
+	strange := client.Row{Kind: wire.RowOutside + 1, Dev: 1, Ino: 4, Path: "/c"}
+	files := gather([]client.Row{waiter, outside, nobody, strange})
+	var got []string
+	for _, f := range files {
+		for _, r := range f.all() {
+			got = append(got, strings.Join(listRow(r, now), " "))
+		}
+	}
+	want := []string{
+		`/a outside - bob 2231 "smbd \x1b" - - - - `,
+		`/a waits 1 shared alice 77 - ` + clock(now, now) + ` - attached - `,
+		`/b outside - - - - - - - - `,
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("rows\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	var list struct {
+		Locks []struct {
+			Path, Mode string
+			Waiters    []struct{ Position int }
+			Outside    []struct {
+				UID, PID      int
+				User, Command string
+			}
+		}
+	}
+	text := listObject(files).b
+	if err := json.Unmarshal(text, &list); err != nil || len(list.Locks) != 2 {
+		t.Fatalf("%v in %s", err, text)
+	}
+	a := list.Locks[0]
+	if a.Path != "/a" || a.Mode != "shared" || len(a.Waiters) != 1 || len(a.Outside) != 1 {
+		t.Fatalf("the first is %+v", a)
+	}
+	if o := a.Outside[0]; o.UID != 1002 || o.PID != 2231 || o.User != "bob" || o.Command != "smbd \x1b" {
+		t.Errorf("outside is %+v", o)
+	}
+}
