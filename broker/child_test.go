@@ -202,7 +202,7 @@ func (r *rig) dialAs(uid uint32, groups ...uint32) *peer {
 }
 
 // use is what the process and the broker have in use.
-type use struct{ descriptors, goroutines, sessions, accounts, holds int }
+type use struct{ descriptors, goroutines, sessions, accounts, holds, books int }
 
 func (r *rig) use() use {
 	names, err := os.ReadDir("/proc/self/fd")
@@ -211,7 +211,11 @@ func (r *rig) use() use {
 	}
 	r.b.mu.Lock()
 	defer r.b.mu.Unlock()
-	return use{len(names), runtime.NumGoroutine(), len(r.b.sessions) + r.b.connections + r.b.early, len(r.b.accounts), r.b.table.files()}
+	b := r.b
+	return use{
+		len(names), runtime.NumGoroutine(), len(b.sessions) + b.connections + b.early + len(b.watchers), len(b.accounts), b.table.files(),
+		len(b.byPath) + len(b.perRule) + b.deadlines.Len() + b.opening,
+	}
 }
 
 // atRest gives what a broker uses that has served somebody and now serves nobody.
@@ -250,6 +254,6 @@ func (r *rig) settles(before use) {
 	eventually(r.t, "all is given back", func() bool {
 		now = r.use()
 		return now.descriptors <= before.descriptors && now.goroutines <= before.goroutines && now.sessions <= before.sessions &&
-			now.accounts <= before.accounts && now.holds <= before.holds
+			now.accounts <= before.accounts && now.holds <= before.holds && now.books <= before.books
 	})
 }

@@ -198,6 +198,21 @@ can = ["lock"]
 	})
 }
 
+func TestARequestThatFindsNoSlotToOpenFilesInIsToldToTryAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	path := r.file("a")
+	p := r.dial()
+	p.granted(attached(path))
+	p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{path}}))
+	again := r.noOpens()
+	if e := p.refused(attached(path)); e.Code != wire.CodeUnavailable {
+		t.Errorf("%+v", e)
+	}
+	again()
+	p.granted(attached(path))
+}
+
 func TestASetMayHave64Paths(t *testing.T) {
 	r := newRig(t, nil)
 	paths := make([]string, wire.MaxPaths)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -89,7 +90,7 @@ func (b *Broker) restore(ctx context.Context) error {
 	defer b.mu.Unlock() // nobody else is there yet; append's rule is kept all the same
 	start := audit.Record{Event: audit.EventStart, PID: int32(selfPID()), Text: b.version}
 	if b.append(&start) == 0 {
-		return b.log.Health().Err
+		return errors.Join(errors.New("broker: the log does not take the start"), b.log.Health().Err)
 	}
 	policy := policyRecord(b.rules.Load().policy)
 	last := b.append(&policy)
@@ -117,7 +118,11 @@ func (b *Broker) restore(ctx context.Context) error {
 		last = b.append(&rec)
 	}
 	b.recheckHolds()
-	return b.log.Commit(last, true)
+	if err := b.log.Commit(last, true); err != nil {
+		// A full disk must not keep the locks of before from being held: it refuses grants until there is room.
+		b.logger.Error("start not recorded on disk: nothing is granted until it can be", "error", err)
+	}
+	return nil
 }
 
 const leaseOver = "its lease is over"

@@ -95,20 +95,6 @@ func (t *table) heldByUID(uid uint32) []*hold {
 	return holds
 }
 
-// claimsBy returns the waiting and pending claims of an owner by arrival.
-func (t *table) claimsBy(o owner) []*claim {
-	p := t.parties[o]
-	if p == nil {
-		return nil
-	}
-	var claims []*claim
-	for c := p.claims; c != nil; c = c.next {
-		claims = append(claims, c)
-	}
-	slices.SortFunc(claims, func(a, b *claim) int { return cmp.Compare(a.arrival, b.arrival) })
-	return claims
-}
-
 // holdsOf returns a file's holds in the order of their grants.
 func (t *table) holdsOf(k key) []*hold {
 	f := t.byKey[k]
