@@ -16,7 +16,8 @@ failed=$(grep -c -E '^\s*--- FAIL' "$out")
 skipped=$(grep -c -E '^\s*--- SKIP' "$out")
 if [ "$skipped" -gt 0 ]; then
 	echo "skipped:"
-	grep -A 3 -E '^\s*--- SKIP' "$out" | grep -v -E '^(--|=== )' | sed 's/^/  /' | head -80
+	# go test -v prints what a test says before it prints how it ended.
+	awk '/^ *--- SKIP/ { print "  " $0; print "  " before } !/^=== / { before = $0 }' "$out" | head -80
 fi
 if [ "$status" -eq 0 ] && [ "$skipped" -gt 0 ] && [ -n "${LOCKER_TEST_ALL:-}" ]; then
 	echo "LOCKER_TEST_ALL is set: a skipped test is a failure" >&2

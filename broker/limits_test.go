@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"locker/wire"
@@ -50,24 +51,28 @@ func (r *rig) dialMuteUser() *peer {
 
 func TestConnectionsBeyondTheLimitAreToldAndCostTheOthersNothing(t *testing.T) {
 	r := newRig(t, limited("connections = 3"))
+	base := r.atRest()
 	first := r.dialUser()
 	first.granted(attached(r.file("a")))
 	second, third := r.dialUser(), r.dialUser()
 	for range 5 {
-		p := r.dialMuteUser()
-		id, last := p.lastWords()
-		if e, ok := last.(*wire.Error); !ok || e.Code != wire.CodeLimit || id != 0 {
-			t.Errorf("request %d %+v", id, last)
-		}
+		r.dialMuteUser().turnedAway("you have as many connections as you may")
 	}
 	second.undisturbed()
 	third.conn.Close()
 	eventually(t, "there is room again", func() bool { return r.use().sessions == 4 }) // two sessions and connections
-	r.dialUser().undisturbed()
+	fourth := r.dialUser()
+	fourth.undisturbed()
 	if os.Geteuid() == 0 {
-		r.dial().undisturbed()
+		root := r.dial()
+		root.undisturbed()
+		root.conn.Close()
 	}
 	first.undisturbed()
+	for _, p := range []*peer{first, second, fourth} {
+		p.conn.Close()
+	}
+	r.settles(base)
 }
 
 func TestTheLimitOfAllConnectionsLeavesRoomForRoot(t *testing.T) {
@@ -75,19 +80,23 @@ func TestTheLimitOfAllConnectionsLeavesRoomForRoot(t *testing.T) {
 	for range 4 {
 		r.dialUser()
 	}
-	if e, ok := last(r.dialMuteUser().lastWords()).(*wire.Error); !ok || e.Code != wire.CodeLimit {
-		t.Errorf("%+v", e)
-	}
+	r.dialMuteUser().turnedAway("as many connections")
 	needRoot(t, "root's reserve")
-	if e, ok := last(r.dialMuteAs(bob).lastWords()).(*wire.Error); !ok || e.Code != wire.CodeLimit {
-		t.Errorf("%+v", e)
-	}
+	r.dialMuteAs(bob).turnedAway("lockerd has as many connections as it may")
 	for range rootConnections {
 		r.dial().undisturbed()
 	}
-	if e, ok := last(r.dialMute().lastWords()).(*wire.Error); !ok || e.Code != wire.CodeLimit {
-		t.Errorf("beyond the reserve: %+v", e)
+	r.dialMute().turnedAway("lockerd has as many connections as it may")
+}
+
+// turnedAway holds that the connection is closed with this answer.
+func (p *peer) turnedAway(text string) {
+	p.t.Helper()
+	id, last := p.lastWords()
+	if e, ok := last.(*wire.Error); !ok || e.Code != wire.CodeLimit || id != 0 || !strings.Contains(e.Text, text) {
+		p.t.Errorf("request %d %+v, want %q", id, last, text)
 	}
+	p.conn.Close()
 }
 
 func last(_ uint32, m wire.Message) wire.Message { return m }

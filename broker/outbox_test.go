@@ -98,30 +98,65 @@ func TestAClientThatReadsLateGetsItsWholeListAndIsServedAfterwards(t *testing.T)
 	}
 }
 
+// socketPair gives an outbox that writes to a client of the test's.
+func socketPair(t *testing.T, unsent *atomic.Int64, limit int64) (o *outbox, client *net.UnixConn) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s"), Net: "unix"})
+	must(t, err)
+	defer l.Close()
+	client, err = net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr))
+	must(t, err)
+	t.Cleanup(func() { client.Close() })
+	conn, err := l.AcceptUnix()
+	must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	o = &outbox{}
+	must(t, o.init(conn, unsent, func() int64 { return limit }))
+	return o, client
+}
+
+func (o *outbox) isBroken() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.broken
+}
+
+func TestAnOutboxKeepsWhatOneClientMayLeaveUnreadAndWhatOneUserMay(t *testing.T) {
+	frame := make([]byte, 1000)
+	fill := func(o *outbox) (most int) {
+		for !o.isBroken() {
+			o.send(frame)
+			most = max(most, o.waiting())
+		}
+		return most
+	}
+	var unsent atomic.Int64
+	first, _ := socketPair(t, &unsent, 1<<20)
+	if most := fill(first); most > maxUnsent || most < maxUnsent-len(frame) {
+		t.Errorf("%d bytes were kept for one client, %d may be", most, maxUnsent)
+	}
+	first.flush(t.Context())
+	if n := unsent.Load(); n != 0 {
+		t.Fatalf("%d bytes are still counted", n)
+	}
+	const limit = 100 << 10
+	second, _ := socketPair(t, &unsent, limit)
+	third, _ := socketPair(t, &unsent, limit)
+	for second.waiting() < 60<<10 {
+		second.send(frame)
+	}
+	if most := fill(third); most > limit-60<<10 || most < limit-62<<10 {
+		t.Errorf("%d bytes were kept for a client whose user has 60 KiB elsewhere, of %d", most, limit)
+	}
+	if second.isBroken() {
+		t.Error("the other connection has paid for it")
+	}
+}
+
 // What others send to a connection must not end it, or the broker, while its own goroutine waits for the client to read.
 func TestEventsComeThroughBetweenTheFramesOfAnAnswer(t *testing.T) {
-	dir := t.TempDir()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := l.AcceptUnix()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	var o outbox
 	var unsent atomic.Int64
-	if err := o.init(conn, &unsent, func() int64 { return 1 << 20 }); err != nil {
-		t.Fatal(err)
-	}
-
+	o, client := socketPair(t, &unsent, 1<<20)
 	const rounds, events = 3000, 20
 	frame := make([]byte, wire.MaxFrame+4) // the largest there is
 	event := []byte("an event")

@@ -137,11 +137,10 @@ func (b *Broker) cycleBlockers(r *request) []wire.Blocker {
 // outside remembers for a moment who holds a file outside the broker: finding out reads /proc of every process, and a
 // client that asks again and again must not make root do that each time.
 type outside struct {
-	scanning sync.Mutex // one scan at a time; guards last and spent
-	last     time.Time
-	spent    time.Duration // of scanning, less what has been paid off since
-	mu       sync.Mutex    // guards seen
-	seen     map[flock.ID]sighting
+	mu    sync.Mutex // guards all below; held during a scan, so that there is one at a time
+	last  time.Time
+	spent time.Duration // on scans, less what has been paid off since
+	seen  map[flock.ID]sighting
 }
 
 type sighting struct {
@@ -150,41 +149,37 @@ type sighting struct {
 }
 
 const (
-	sightingFresh = time.Second
-	scanShare     = 5                      // scans take one part in so many of a processor, in the long run
-	scanBurst     = 200 * time.Millisecond // and so much at once
+	sightingFresh = 20 * time.Millisecond // for who asks at the same moment; later somebody else may hold it
+	scanShare     = 5                     // scans take one part in so many of a processor, in the long run
+	scanBurst     = 2 * time.Second       // and so much at once
 )
 
-// outsideHolders gives the programs outside the broker that hold a lock on the file; nil when a scan is under way.
+// outsideHolders gives the programs outside the broker that hold a lock on the file; nil when that is not known, or when
+// finding out has cost too much lately. It may take as long as a scan or two, so only goroutines that nobody waits for, and the
+// asking session's own, come here.
 func (b *Broker) outsideHolders(id flock.ID) []flock.Holder {
 	o := &b.outside
 	o.mu.Lock()
-	s, ok := o.seen[id]
-	o.mu.Unlock()
-	if ok && time.Since(s.at) < sightingFresh {
-		return s.holders
-	}
-	if !o.scanning.TryLock() {
-		return s.holders
-	}
-	defer o.scanning.Unlock()
+	defer o.mu.Unlock()
 	began := time.Now()
-	if o.spent = max(0, o.spent-began.Sub(o.last)/scanShare); o.spent > scanBurst {
-		o.last = began
+	if s, ok := o.seen[id]; ok && began.Sub(s.at) < sightingFresh {
 		return s.holders
+	}
+	o.spent = max(0, o.spent-began.Sub(o.last)/scanShare)
+	o.last = began
+	if o.spent > scanBurst {
+		return nil
 	}
 	holders, err := flock.Outside(id, selfPID())
-	o.last = time.Now()
-	o.spent += o.last.Sub(began)
 	if err != nil {
 		b.logger.Debug("holders outside", "error", err)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.last = time.Now()
+	o.spent += o.last.Sub(began)
 	if o.seen == nil || len(o.seen) > 256 {
 		o.seen = map[flock.ID]sighting{}
 	}
-	o.seen[id] = sighting{at: time.Now(), holders: holders}
+	o.seen[id] = sighting{at: o.last, holders: holders}
 	return holders
 }
 

@@ -171,7 +171,8 @@ func (o options) settle(p *authz.Policy) (settings, error) {
 		s.socket = defaultSocket
 	}
 	if s.stateDir == "" {
-		if err := o.defaultStateDir(&s.stateDir); err != nil {
+		var err error
+		if s.stateDir, err = o.defaultStateDir(os.Geteuid()); err != nil {
 			return s, err
 		}
 	}
@@ -195,18 +196,16 @@ func (o options) settle(p *authz.Policy) (settings, error) {
 // maxSocketPath is what sun_path holds, less the NUL and the suffix of the name that is bound first. unix(7).
 const maxSocketPath = 107 - len(newSuffix)
 
-func (o options) defaultStateDir(dir *string) error {
+func (o options) defaultStateDir(euid int) (string, error) {
 	switch {
-	case os.Geteuid() == 0:
-		*dir = defaultState
-	case strings.HasPrefix(o.stateHome, "/"):
-		*dir = filepath.Join(o.stateHome, "locker")
+	case euid == 0:
+		return defaultState, nil
+	case strings.HasPrefix(o.stateHome, "/"): // a relative one is to be ignored: XDG Base Directory Specification
+		return filepath.Join(o.stateHome, "locker"), nil
 	case strings.HasPrefix(o.userDir, "/"):
-		*dir = filepath.Join(o.userDir, ".local", "state", "locker")
-	default:
-		return errors.New("no place for the log: set XDG_STATE_HOME or HOME, or give --state-dir")
+		return filepath.Join(o.userDir, ".local", "state", "locker"), nil
 	}
-	return nil
+	return "", errors.New("no place for the log: set XDG_STATE_HOME or HOME, or give --state-dir")
 }
 
 // makeStateDir makes the state directory, if it is not there, so that the group which reads the log gets through to it.

@@ -116,18 +116,21 @@ func TestFlagsWinOverThePolicyAndThePolicyOverTheEnvironment(t *testing.T) {
 }
 
 func TestStateOfAnOrdinaryUserIsHisOwn(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root's is in " + defaultState)
-	}
-	for _, test := range []struct{ environment, home, want string }{
-		{"XDG_STATE_HOME=/x", "HOME=/h", "/x/locker"},
-		{"XDG_STATE_HOME=", "HOME=/h", "/h/.local/state/locker"},
-		{"XDG_STATE_HOME=relative", "HOME=/h", "/h/.local/state/locker"}, // the XDG specification: to be ignored
-		{"XDG_STATE_HOME=", "HOME=", ""},
+	for _, test := range []struct {
+		euid                    int
+		environment, home, want string
+	}{
+		{0, "XDG_STATE_HOME=/x", "HOME=/root", defaultState},
+		{1001, "XDG_STATE_HOME=/x", "HOME=/h", "/x/locker"},
+		{1001, "XDG_STATE_HOME=", "HOME=/h", "/h/.local/state/locker"},
+		{1001, "XDG_STATE_HOME=relative", "HOME=/h", "/h/.local/state/locker"},
+		{1001, "XDG_STATE_HOME=", "HOME=", ""},
 	} {
-		o, _ := parseOptions(nil, environment(test.environment, test.home))
-		var dir string
-		if err := o.defaultStateDir(&dir); dir != test.want || (err == nil) != (test.want != "") {
+		o, err := parseOptions(nil, environment(test.environment, test.home))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if dir, err := o.defaultStateDir(test.euid); dir != test.want || (err == nil) != (test.want != "") {
 			t.Errorf("%v: got %q, %v", test, dir, err)
 		}
 	}
