@@ -123,3 +123,16 @@ func TestAnswersThatAreDueAtTheStopAreSent(t *testing.T) {
 		r.halt()
 	}
 }
+
+func TestAnswersThatAClientHasNotReadYetAreSentAtTheStop(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.dial()
+	asked := r.pileUp(p, 20<<10)
+	r.stop()
+	for range asked {
+		if m := p.answer(1 << 20); m.Type() != wire.TypeStatusReply {
+			t.Fatalf("%+v", m)
+		}
+	}
+	r.halt()
+}

@@ -207,7 +207,7 @@ can = ["lock"]
 	})
 }
 
-func TestARequestThatFindsNoSlotToOpenFilesInIsToldToTryAgain(t *testing.T) {
+func TestARequestThatFindsNoSlotIsToldToTryAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	path := r.file("a")
@@ -220,6 +220,20 @@ func TestARequestThatFindsNoSlotToOpenFilesInIsToldToTryAgain(t *testing.T) {
 	}
 	again()
 	p.granted(attached(path))
+	r.b.mu.Lock()
+	a := r.b.accounts[uint32(os.Geteuid())]
+	r.b.mu.Unlock()
+	if a.lists.limit != listsUID {
+		t.Errorf("%d lists at once", a.lists.limit)
+	}
+	a.lists.set(0)
+	if e := p.refused(&wire.List{}); e.Code != wire.CodeUnavailable {
+		t.Errorf("%+v", e)
+	}
+	a.lists.set(listsUID)
+	if n := len(p.rowsOf(p.send(&wire.List{}))); n != 1 {
+		t.Errorf("%d rows", n)
+	}
 }
 
 func TestASetMayHave64Paths(t *testing.T) {

@@ -17,15 +17,16 @@ func (o *outbox) waiting() int {
 	return o.unwritten
 }
 
-// pileUp asks for answers and reads none, until at least n bytes wait for p to read. It overshoots by a few answers.
-func (r *rig) pileUp(p *peer, n int) {
+// pileUp asks for answers and reads none, until at least n bytes wait for p to read. It overshoots by a few answers, and
+// gives how many it has asked for.
+func (r *rig) pileUp(p *peer, n int) (asked int) {
 	r.t.Helper()
 	o := r.outboxOf(p)
 	raw, err := p.conn.SyscallConn()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for o.waiting() < n {
+	for ; o.waiting() < n; asked++ {
 		p.write(encoded(r.t, 1<<20, &wire.Status{}))
 		eventually(r.t, "it is read", func() (empty bool) {
 			raw.Control(func(fd uintptr) {
@@ -35,6 +36,7 @@ func (r *rig) pileUp(p *peer, n int) {
 			return empty
 		})
 	}
+	return asked
 }
 
 // isGone reports whether the broker has ended p's session.
