@@ -76,6 +76,7 @@ func (b *Broker) recordStop() error {
 	b.mu.Lock()
 	b.recordAllSuppressed()
 	b.stopped = true
+	b.dropIdle()
 	seq, err := b.log.Append(&audit.Record{Event: audit.EventStop, PID: int32(selfPID())})
 	b.mu.Unlock()
 	if err != nil {
@@ -236,7 +237,13 @@ func (b *Broker) part(ctx context.Context, s *session) {
 	}
 	b.connections--
 	s.acct.connections--
-	for uid, a := range b.accounts { // of some uid work may have outlived its last connection until now
+	b.dropIdle()
+}
+
+// dropIdle forgets the accounts that count nothing any more; of some uid work may have outlived its last connection. The caller
+// holds mu.
+func (b *Broker) dropIdle() {
+	for uid, a := range b.accounts {
 		if a.idle() {
 			delete(b.accounts, uid)
 		}

@@ -40,22 +40,36 @@ func TestAClaimDoesNotSpinWhileAHoldOfItsOwnerIsInItsGrace(t *testing.T) {
 }
 
 func TestWaitsOfOneFileByManyNamesAreRecordedOnceAndRated(t *testing.T) {
-	r := newRig(t, nil)
+	var frozen atomic.Int64 // the boot clock; 0: it goes
+	r := newRig(t, func(r *rig) {
+		r.alter = func(_ *audit.Config, c *Config) {
+			c.Boot = func() time.Duration {
+				if at := frozen.Load(); at != 0 {
+					return time.Duration(at)
+				}
+				return bootTime()
+			}
+		}
+	})
 	path := r.file("a")
 	p, q := r.dial(), r.dial()
 	p.granted(attached(path))
-	const rounds = 700 // over the burst of waits
-	for range rounds {
+	frozen.Store(int64(bootTime()))
+	burst := waitsPerDenial * authz.DefaultLimits().DenialBurst
+	for range burst + 10 {
 		id := q.send(attached(slices.Repeat([]string{path}, wire.MaxPaths)...))
 		q.queued(id)
 		q.answer(q.send(&wire.Cancel{Target: id}))
 		q.answer(id)
 	}
-	waits := r.records(audit.EventWait)
-	if len(waits) == 0 || len(waits) >= rounds {
-		t.Errorf("%d records of %d waits; want one each, up to a bound", len(waits), rounds)
+	if waits := r.records(audit.EventWait); len(waits) != burst {
+		t.Errorf("%d records of %d waits of one file; want %d", len(waits), burst+10, burst)
 	}
-	eventually(t, "what was left out is counted", func() bool { return len(r.records(audit.EventSuppressed)) > 0 })
+	frozen.Store(0)
+	eventually(t, "what was left out is counted", func() bool {
+		recs := r.records(audit.EventSuppressed)
+		return len(recs) == 1 && recs[0].Count == 10
+	})
 }
 
 func TestAReloadUnderWayAtTheStopRecordsBeforeIt(t *testing.T) {

@@ -237,8 +237,8 @@ func TestDescriptorsAreCloseOnExecAndNonblocking(t *testing.T) {
 }
 
 func TestOrdinaryUserLocksWhatHeMayOpen(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may open everything: run the tests as an ordinary user as well")
+	if runsAsOrdinaryUser(t) {
+		return
 	}
 	dir := publicDir(t)
 	plant(t, dir, "file readonly", "mode readonly 444", "file secret", "mode secret 0", "dir closed", "file closed/file", "mode closed 0")

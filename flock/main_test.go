@@ -1,10 +1,13 @@
 package flock
 
 import (
+	"bytes"
 	"errors"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +32,28 @@ func needRoot(t testing.TB) {
 		t.Fatal("needs root, and LOCKER_TEST_ALL is set")
 	}
 	t.Skip("needs root: run the tests as root as well")
+}
+
+// runsAsOrdinaryUser runs this test in a process of an ordinary user when we are root, to whom its law does not apply, and
+// reports whether it did.
+func runsAsOrdinaryUser(t *testing.T) bool {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return false
+	}
+	binary := publicDir(t) + "/flock.test" // our own lies where only we get to
+	text, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	must(t, os.WriteFile(binary, text, 0o755))
+	must(t, os.Chmod(binary, 0o755))
+	cmd := exec.Command(binary, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65533, Gid: 65533}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("as uid 65533: %v\n%s", err, out)
+	}
+	return true
 }
 
 // must is for what a test sets up.

@@ -30,7 +30,7 @@ func TestMounts(t *testing.T) {
 
 func TestInPrivateMounts(t *testing.T) {
 	if os.Getenv(mountsEnv) == "" {
-		t.Skip("TestMounts runs this, in a namespace")
+		return // TestMounts runs this, in a namespace
 	}
 	for _, law := range []struct {
 		name string
