@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"locker/audit"
 	"locker/wire"
@@ -18,7 +19,7 @@ func TestAClientMayLeaveAtAnyPointOfAConversation(t *testing.T) {
 	var stream []byte
 	for i, m := range []wire.Message{
 		&wire.Hello{Min: 1, Max: 1}, attached(b), attached(a), reader(attached(b, a)), &wire.Where{Target: 3}, &wire.Cancel{Target: 3},
-		&wire.List{All: true}, &wire.Watch{}, detached(b), &wire.Unlock{By: wire.ByAll}, attached(a, b),
+		&wire.List{All: true}, &wire.Watch{}, detached(b), &wire.Unlock{By: wire.ByAll}, timed(attached(a), time.Hour), attached(a, b),
 	} {
 		stream = append(stream, encoded(t, uint32(i+1), m)...)
 	}

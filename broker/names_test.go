@@ -55,3 +55,38 @@ func TestUnlockAndBreakOfPathsThatCannotBeLockedSaySo(t *testing.T) {
 		t.Errorf("%+v", rel)
 	}
 }
+
+func TestAPathNamedTwiceIsReleasedOnce(t *testing.T) {
+	r := newRig(t, func(r *rig) {
+		r.policy = rules(r.files, "allow = [\"FILES\"]\n[[rule]]\nname = \"two\"\nusers = [\"*\"]\npaths = [\"FILES\"]\nholds = 2\ncan = [\"lock\"]\n")
+	})
+	a, b, c := r.file("a"), r.file("b"), r.file("c")
+	p := r.dialUser()
+	g := p.granted(attached(a, b))
+	rel := p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{a, a, a}})).(*wire.Released)
+	if len(rel.IDs) != 3 || rel.IDs[0] != g[0].ID || rel.IDs[2] != g[0].ID {
+		t.Errorf("%+v", rel)
+	}
+	p.granted(attached(c))
+	if e := p.refused(attached(a)); e.Code != wire.CodeQuota { // else one release has counted three times
+		t.Errorf("%+v", e)
+	}
+	r.checkReplay()
+}
+
+func TestASetWhoseOwnerGivesUpAPartMeanwhileIsLockedWhole(t *testing.T) {
+	r := newRig(t, nil)
+	a, b := r.file("a"), r.file("b")
+	f := outsideLock(t, b)
+	p, q := r.dial(), r.dial()
+	first := p.granted(detached(a))
+	id := p.send(detached(a, b))
+	p.queued(id)
+	q.answer(q.send(&wire.Unlock{By: wire.ByPath, Paths: []string{a}}))
+	f.Close()
+	g := grants(t, p.answer(id))
+	if g[0].Already || g[0].ID == first[0].ID || isFree(t, a) || isFree(t, b) {
+		t.Errorf("%+v after %+v", g, first)
+	}
+	r.checkReplay()
+}

@@ -139,6 +139,29 @@ func TestAReloadRefusesClaimsThatItForbidsAndMarksHolds(t *testing.T) {
 	r.checkReplay()
 }
 
+func TestAReloadReachesClaimsWhoseFilesAreBeingOpened(t *testing.T) {
+	var c changing
+	r := newRig(t, c.drive(policyFor("[limits]\nopens = 4\n", "/a", "/b")))
+	needRoot(t, "a user whom the policy can refuse")
+	r.dirs("/a", "/b")
+	path := r.file("b/x")
+	holder, p := r.dial(), r.dialAs(alice)
+	holder.granted(attached(path))
+	r.b.mu.Lock()
+	a := r.b.accounts[alice]
+	r.b.mu.Unlock()
+	a.opens.set(0)
+	id := p.send(attached(path))
+	eventually(t, "it wants to open its file", func() bool { return r.requestOf(p, id, func(*request) {}) })
+	if _, err := c.to(r, policyFor("[limits]\nopens = 3\n", "/a")); err != nil { // gives the slots back, too
+		t.Fatal(err)
+	}
+	if e := asError(t, p.answer(id)); e.Code != wire.CodeDenied {
+		t.Errorf("%+v", e)
+	}
+	p.undisturbed()
+}
+
 // What a rule says about how files are opened holds for claims that have opened theirs already.
 func TestAReloadThatForbidsHardLinksOrAnEngineReachesClaimsThatWait(t *testing.T) {
 	var c changing

@@ -81,6 +81,9 @@ func TestWhatCannotBeHadAgainAfterAStopIsLostUntilItsOwnerClearsIt(t *testing.T)
 	if n := len(r.records(audit.EventExpire)); n != 1 {
 		t.Errorf("%d ends of leases are recorded", n)
 	}
+	if n := len(r.records(audit.EventResume)); n != 2 {
+		t.Errorf("%d holds are recorded as held again", n)
+	}
 	if s := p.answer(p.send(&wire.Status{})).(*wire.StatusReply); int(s.Lost) != len(want) {
 		t.Errorf("status says %d lost", s.Lost)
 	}
@@ -111,6 +114,24 @@ func TestWhatCannotBeHadAgainAfterAStopIsLostUntilItsOwnerClearsIt(t *testing.T)
 	r.restart(nil)
 	if got := r.dial().lostRows(); len(got) != 0 {
 		t.Errorf("cleared, and back after a restart: %v", got)
+	}
+}
+
+func TestHoldsThatThePolicyOfTheNextRunForbidsAreMarked(t *testing.T) {
+	var c changing
+	r := newRig(t, c.drive(policyFor("", "/a", "/b")))
+	r.dirs("/a", "/b")
+	p := r.dial()
+	p.granted(detached(r.file("a/x")))
+	p.granted(detached(r.file("b/x")))
+	r.restart(func() {
+		text := policyFor("[[deny]]\nname = \"b is closed\"\nusers = [\"*\"]\npaths = [\"FILES/b\"]\n", "/a", "/b")
+		c.text.Store(&text)
+	})
+	p = r.dial()
+	rows := p.rowsOf(p.send(&wire.List{}))
+	if len(rows) != 2 || rows[0].Outlawed || !rows[1].Outlawed {
+		t.Errorf("%+v", rows)
 	}
 }
 
