@@ -14,9 +14,9 @@ import (
 	"locker/wire"
 )
 
-// benchMemory measures what a hold and a connection cost lockerd, in bytes of resident memory.
+// benchMemory measures what a hold costs lockerd, in bytes of resident memory, and how long a list of many takes.
 func (d *benchDir) benchMemory(b *testing.B, row func(...string)) {
-	const holds, connections = 10000, 1000
+	const holds = 10000
 	s := d.startLockerd(b, false)
 	defer s.stop()
 	first := dialBench(s.socket, true)
@@ -40,13 +40,21 @@ func (d *benchDir) benchMemory(b *testing.B, row func(...string)) {
 	for _, id := range ids {
 		first.unlock(id)
 	}
+}
+
+// benchConnections measures what an idle connection costs, in a lockerd that has done nothing yet.
+func (d *benchDir) benchConnections(b *testing.B, row func(...string)) {
+	const connections = 1000
+	s := d.startLockerd(b, false)
+	defer s.stop()
+	first := dialBench(s.socket, true)
 	before := rss(b, s.cmd.Process.Pid)
 	var conns []*benchConn
 	for range connections {
 		conns = append(conns, dialBench(s.socket, true))
 	}
 	row("memory of a connection, bytes (1,000 open)", "", format(float64(rss(b, s.cmd.Process.Pid)-before)/connections), "")
-	for _, c := range conns {
+	for _, c := range append(conns, first) {
 		c.c.Close()
 	}
 }

@@ -66,6 +66,7 @@ func BenchmarkBesideEcho(b *testing.B) {
 	row("one file, 64 clients: max/min grants of a client", "", format(median(same, func(r benchResult) float64 { return r.Spread })), "")
 	row("one file, 64 clients: overlapping grants", "0 wanted", format(median(same, func(r benchResult) float64 { return float64(r.Overlaps) })), "")
 	d.benchMemory(b, row)
+	d.benchConnections(b, row)
 	d.benchColdStart(b, row)
 	fmt.Printf("\n%s\n", out.String())
 }

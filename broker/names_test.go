@@ -2,6 +2,7 @@ package broker
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"locker/wire"
@@ -87,6 +88,37 @@ func TestASetWhoseOwnerGivesUpAPartMeanwhileIsLockedWhole(t *testing.T) {
 	g := grants(t, p.answer(id))
 	if g[0].Already || g[0].ID == first[0].ID || isFree(t, a) || isFree(t, b) {
 		t.Errorf("%+v after %+v", g, first)
+	}
+	r.checkReplay()
+}
+
+func TestAnAttachedHoldIsItsConnectionsAloneAndADetachedOneItsUsersAndTags(t *testing.T) {
+	r := newRig(t, nil)
+	a, b, c := r.file("a"), r.file("b"), r.file("c")
+	p, q := r.dial(), r.dial() // of one user
+	tagged := detached(c)
+	tagged.Tag = "x"
+	at, de, ta := p.granted(attached(a))[0].ID, p.granted(detached(b))[0].ID, p.granted(tagged)[0].ID
+	for _, c := range []struct {
+		ask  *wire.Unlock
+		want []uint64
+	}{
+		{&wire.Unlock{By: wire.ByID, ID: at}, nil},
+		{&wire.Unlock{By: wire.ByPath, Paths: []string{a}}, []uint64{0}},
+		{&wire.Unlock{By: wire.ByPath, Paths: []string{a, c}}, []uint64{0, 0}},
+		{&wire.Unlock{By: wire.ByPath, Tag: "y", Paths: []string{b, c}}, []uint64{0, 0}},
+		{&wire.Unlock{By: wire.ByAll, Tag: "y"}, nil},
+		{&wire.Unlock{By: wire.ByAll}, []uint64{de}},
+		{&wire.Unlock{By: wire.ByPath, AnyTag: true, Paths: []string{a, b, c}}, []uint64{0, 0, ta}},
+		{&wire.Unlock{By: wire.ByAll, AnyTag: true}, nil},
+	} {
+		rel, ok := q.answer(q.send(c.ask)).(*wire.Released)
+		if !ok || !slices.Equal(rel.IDs, c.want) {
+			t.Errorf("%+v: %+v, want %v", c.ask, rel, c.want)
+		}
+	}
+	if isFree(t, a) || !isFree(t, b) || !isFree(t, c) {
+		t.Error("the kernel knows otherwise")
 	}
 	r.checkReplay()
 }
