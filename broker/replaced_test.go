@@ -87,8 +87,8 @@ func TestAClaimThatIsEndedWhileItFollowsAReplacedFileEndsAtOnce(t *testing.T) {
 			f := outsideLock(t, path)
 			id := p.send(timed(attached(path), 3600e9))
 			p.queued(id)
-			r.replace(path, next)
 			opens := r.noOpens()
+			r.replace(path, next)
 			f.Close()
 			eventually(t, "the claim has the old file and looks for the new one", func() (gone bool) {
 				r.requestOf(p, id, func(q *request) { gone = q.phase == phaseClaiming && !q.isOutside })
