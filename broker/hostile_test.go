@@ -67,7 +67,7 @@ func malformed(t testing.TB) []hostile {
 		{"version 0", raw(0, 7, 9), wire.CodeVersion, 9},
 		{"version 2", raw(2, 7, 9), wire.CodeVersion, 9},
 		{"type 0", raw(1, 0, 9), wire.CodeUnsupported, 9},
-		{"type 0x0d", raw(1, 0x0d, 9), wire.CodeUnsupported, 9},
+		{"type 0x0e", raw(1, 0x0e, 9), wire.CodeUnsupported, 9},
 		{"type 0x80", raw(1, 0x80, 9), wire.CodeUnsupported, 9},
 		{"type 0xff", raw(1, 0xff, 9), wire.CodeUnsupported, 9},
 		{"request id 0", raw(1, 7, 0), wire.CodeInvalid, 0},

@@ -120,14 +120,14 @@ func (s *session) greet(id uint32, m wire.Message) bool {
 		s.refuse(id, wire.CodeInvalid, "", "the first frame must be a Hello")
 		return false
 	}
-	if hello.Min > wire.Version || hello.Max < wire.Version {
+	if hello.Min > wire.FirstVersion {
 		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks version 1 of the protocol only")
 		return false
 	}
 	s.greeted = true
 	s.b.greeted(s)
 	s.send(id, &wire.Welcome{
-		Version: wire.Version, Server: s.b.version, Session: s.id,
+		Version: wire.FirstVersion, Server: s.b.version, Session: s.id,
 		MaxFrame: wire.MaxFrame, MaxPaths: wire.MaxPaths, MaxPath: wire.MaxPath, MaxReason: wire.MaxReason, MaxTag: wire.MaxTag,
 	})
 	return true
