@@ -18,10 +18,10 @@ import (
 
 // mayImport says which packages of ours each package may import.
 var mayImport = map[string][]string{
-	"wire": {}, "authz": {}, "flock": {}, "audit": {},
+	"wire": {}, "authz": {}, "flock": {}, "audit": {}, "keeper": {},
 	"broker":      {"wire", "authz", "flock", "audit"},
 	"client":      {"wire"},
-	"cmd/lockerd": {"broker", "authz", "flock", "audit"},
+	"cmd/lockerd": {"broker", "authz", "flock", "audit", "keeper"},
 	// audit, for reading only: 'locker audit verify' must work where no lockerd runs.
 	"cmd/locker": {"client", "wire", "audit"},
 }
@@ -41,7 +41,7 @@ var rootLinks = map[string]string{
 // privileged are the files of the root daemon that touch paths, modes, owners or capabilities. Every function in them
 // that does says in a "Privileged:" comment what an attacker controls.
 var privileged = []string{
-	"authz/load.go", "authz/users.go", "broker/who.go", "cmd/lockerd/options.go", "cmd/lockerd/socket.go",
+	"authz/load.go", "authz/users.go", "broker/who.go", "cmd/lockerd/child.go", "cmd/lockerd/keep.go", "cmd/lockerd/socket.go", "cmd/lockerd/statedir.go", "cmd/lockerd/upgrade.go",
 	"audit/dir.go", "audit/recover.go", "audit/scan.go",
 	"flock/bundle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go",
 }
@@ -53,7 +53,7 @@ var touches = map[string][]string{
 	"unix": {"Open", "Openat", "Openat2", "Creat", "Mkdir", "Mkdirat", "Mknod", "Mknodat", "Unlink", "Unlinkat", "Rename", "Renameat", "Renameat2",
 		"Chmod", "Fchmod", "Fchmodat", "Chown", "Fchown", "Fchownat", "Lchown", "Link", "Linkat", "Symlink", "Symlinkat", "Truncate", "Ftruncate",
 		"Fallocate", "Stat", "Lstat", "Fstatat", "Statx", "Readlink", "Readlinkat", "InotifyAddWatch", "Prctl", "Capset", "Setuid", "Setgid", "Setgroups",
-		"Mount", "Unmount", "Chroot", "Statfs", "Access", "Faccessat", "Setxattr", "Getxattr"},
+		"Mount", "Unmount", "Chroot", "Statfs", "Access", "Faccessat", "Setxattr", "Getxattr", "Exec", "Ftruncate"},
 	"exec": {"Command", "CommandContext"},
 }
 
