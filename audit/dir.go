@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,10 +19,11 @@ const (
 
 // dir is the log's directory. Everything below it is reached from the descriptor, never by path again.
 type dir struct {
-	path string
-	fd   int
-	lock int // descriptor of the file that carries the flock
-	gid  int // -1: leave the group alone
+	path   string
+	fd     int
+	lock   int    // descriptor of the file that carries the flock
+	newest string // segment that the last run began last, "": unknown
+	gid    int    // -1: leave the group alone
 }
 
 // openDir opens the directory for writing, makes it when it is missing, and takes it for this process.
@@ -103,10 +102,8 @@ func (d *dir) take() error {
 	}
 	d.lock = fd
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		buf := make([]byte, 32)
-		n, _ := unix.Pread(fd, buf, 0)
 		who := "another lockerd"
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(buf[:max(n, 0)]))); err == nil {
+		if pid, _ := noted(fd); pid != 0 {
 			who = fmt.Sprintf("lockerd pid %d", pid)
 		}
 		return fmt.Errorf("open audit log: %s is in use by %s: %w", d.path, who, ErrInUse)
@@ -116,9 +113,8 @@ func (d *dir) take() error {
 	if err := unix.Fchmod(fd, lockMode); err != nil {
 		return &fs.PathError{Op: "chmod audit log lock", Path: path, Err: err}
 	}
-	// Best effort: a disk that is full must not keep lockerd from starting; the pid is for the message only.
-	_ = unix.Ftruncate(fd, 0)
-	_, _ = unix.Pwrite(fd, strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	_, d.newest = noted(fd)
+	d.note(os.Getpid(), d.newest)
 	return nil
 }
 

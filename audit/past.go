@@ -29,7 +29,8 @@ type recovery struct {
 	aside    []string // where damaged bytes are now
 	bytes    int64    // how many they are
 	why      []string
-	accepted bool // damage before the tail
+	accepted bool   // damage before the tail
+	missing  string // newest segment, if somebody took it away
 }
 
 // recoverLog replays the newest segment that has a whole checkpoint.
@@ -45,6 +46,10 @@ func recoverLog(d *dir, c Config) (*past, error) {
 		return nil, fmt.Errorf("floor %d is no number that a log has given", c.Floor)
 	}
 	x := &recovery{d: d, accept: c.AcceptBroken, most: c.SegmentSize, known: c.Floor, bootID: c.BootID}
+	if x.missing = d.missing(names); x.missing != "" {
+		x.lost(x.missing, 0)
+		x.why = append(x.why, fmt.Sprintf("%s, the newest segment, is gone", x.missing))
+	}
 	s := &scan{state: NewState(), hash: noHash(), stopped: true} // of no log
 	if len(names) > 0 {
 		if s, err = x.newest(names); err != nil {
@@ -52,7 +57,7 @@ func recoverLog(d *dir, c Config) (*past, error) {
 		}
 	}
 	p := &past{state: s.state, hash: s.hash, newest: s.name, last: s.at, next: s.last + 1}
-	p.clean = s.stopped && s.damage == nil && len(x.aside) == 0
+	p.clean = s.stopped && s.damage == nil && len(x.aside) == 0 && x.missing == ""
 	p.whole = x.lossless(s)
 	if err := x.tail(s); err != nil {
 		return nil, err
@@ -63,7 +68,9 @@ func recoverLog(d *dir, c Config) (*past, error) {
 	if !p.clean {
 		// The reserved block is skipped: the end of what was written may be lost.
 		p.next = max(s.reserved+1, s.last+1, x.floor)
-		x.why = append(x.why, "the last run did not stop")
+		if x.missing == "" { // its stop record may have been there
+			x.why = append(x.why, "the last run did not stop")
+		}
 	}
 	if p.next <= x.known {
 		p.next = x.known + 1
@@ -81,7 +88,7 @@ const maxFloor = 1<<63 - 1
 // lossless says that no record that was answered is missing.
 func (x *recovery) lossless(s *scan) bool {
 	switch {
-	case s.name == "", x.accepted, len(x.aside) > 0:
+	case s.name == "", x.accepted, len(x.aside) > 0, x.missing != "":
 		return false
 	case x.known > s.reserved: // those numbers were used in segments that are not there
 		return false
@@ -135,10 +142,15 @@ func (x *recovery) setAside(s *scan) error {
 	}
 	x.aside, x.bytes = append(x.aside, to), x.bytes+s.size
 	x.why = append(x.why, fmt.Sprintf("%s has no whole checkpoint", s.name))
-	// More than it can have used: what its head took, a block, and as much again.
-	first, _ := segFirst(s.name)
-	x.floor = max(x.floor, first+2*blockFor(max(x.most, DefaultSegmentSize, s.size)))
+	x.lost(s.name, s.size)
 	return nil
+}
+
+// lost skips the numbers of a segment that is not read: more than it can have used, which is what its head took, and a
+// block. Its size may be unknown, 0.
+func (x *recovery) lost(name string, size int64) {
+	first, _ := segFirst(name)
+	x.floor = max(x.floor, first+2*blockFor(max(x.most, DefaultSegmentSize, size)))
 }
 
 // tail moves aside what follows the last good record of the segment. On a full disk it stays where it is: the
@@ -174,6 +186,8 @@ func (x *recovery) record(clean bool, first, last uint64) *Record {
 		r.Code = codeFloor
 	case x.accepted:
 		r.Code = codeAccepted
+	case x.missing != "":
+		r.Code = codeDeleted
 	case len(x.aside) > 0:
 		r.Code = codeTorn
 	}
