@@ -96,7 +96,13 @@ func (d *dir) own() error {
 // Privileged: one fixed name in the log's directory.
 func (d *dir) take() error {
 	path := filepath.Join(d.path, lockName)
-	fd, err := unix.Openat(d.fd, lockName, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, lockMode)
+	const flags = unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := unix.Openat(d.fd, lockName, unix.O_RDWR|unix.O_CREAT|flags, lockMode)
+	if err == unix.EROFS { // the locks of before are to be held again all the same
+		if ro, roErr := unix.Openat(d.fd, lockName, unix.O_RDONLY|flags, 0); roErr == nil {
+			fd, err = ro, nil
+		}
+	}
 	if err != nil {
 		return &fs.PathError{Op: "open audit log lock", Path: path, Err: err}
 	}
@@ -110,7 +116,7 @@ func (d *dir) take() error {
 	} else if err != nil {
 		return &fs.PathError{Op: "lock audit log", Path: path, Err: err}
 	}
-	if err := unix.Fchmod(fd, lockMode); err != nil {
+	if err := unix.Fchmod(fd, lockMode); err != nil && err != unix.EROFS {
 		return &fs.PathError{Op: "chmod audit log lock", Path: path, Err: err}
 	}
 	_, d.newest = noted(fd)
