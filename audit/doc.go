@@ -28,10 +28,10 @@
 //	seg-00000000000000000001.jsonl          a segment; the number is the seq of its first record, names sort in order
 //	seg-00000000000000000001.jsonl.torn-1   what was at the end of that segment and is no record, moved aside at a start
 //	spare-3                                 the next segment, empty, its space reserved (fallocate(2)); left by a stop
-//	lock                                    holds flock(2) of the running lockerd, and its pid
+//	lock                                    holds flock(2) of the running lockerd, its pid, and the newest segment's name
 //
-// lockerd alone rotates them. Old segments are never read again by lockerd and may be moved away; Verify then says
-// that records are missing, unless it is given all segments in one directory.
+// lockerd alone rotates them. Old segments, all but the newest, are never read again by lockerd and may be moved away;
+// Verify then says that records are missing, unless it is given all segments in one directory.
 //
 // # Lines
 //
@@ -106,8 +106,9 @@
 //	                          until somebody removed or cut it; write-error: they could not be written
 //	recovered                 the last run did not stop; numbers first to last are not used, or were lost with the tail.
 //	                          code unclean; torn: count bytes that were no record are now in target; accepted: the log was
-//	                          damaged before its tail, and Config.AcceptBroken was set; floor: the last run did stop, but
-//	                          numbers up to last are known outside of this log (Config.Floor)
+//	                          damaged before its tail, and Config.AcceptBroken was set; deleted: the newest segment is not
+//	                          there; floor: the last run did stop, but numbers up to last are known outside of this log
+//	                          (Config.Floor)
 //
 // # Segments
 //
