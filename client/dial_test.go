@@ -226,7 +226,7 @@ func TestConnectionIsCloseOnExec(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	raw, err := c.conn.(*net.UnixConn).SyscallConn()
+	raw, err := c.link.conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
