@@ -105,7 +105,7 @@ func (x *recovery) newest(names []string) (*scan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.intact > 0 {
+		if s.intact > 0 && !x.powerCut(s) {
 			if !x.accept {
 				return nil, fmt.Errorf("%s line %d (after record %d): %w, and %d later lines are intact: %w",
 					filepath.Join(x.d.path, s.name), s.badLine, s.last, s.damage, s.intact, ErrBroken)
@@ -125,6 +125,13 @@ func (x *recovery) newest(names []string) (*scan, error) {
 	}
 	x.accepted = true
 	return &scan{state: NewState(), hash: noHash()}, nil
+}
+
+// powerCut says that the damage, with intact lines after it, is what a power cut can leave: the kernel brings what is not
+// synced yet to disk in any order.
+func (x *recovery) powerCut(s *scan) bool {
+	another := s.state.bootID != "" && x.bootID != "" && s.state.bootID != x.bootID
+	return another && s.headed && s.synced <= s.last
 }
 
 // setAside renames a segment that has no whole checkpoint. Its numbers are lost with it.
@@ -160,6 +167,10 @@ func (x *recovery) tail(s *scan) {
 	}
 	torn := s.size - s.good
 	why := fmt.Sprintf("%s ends in %d bytes that are no record (line %d: %v)", s.name, torn, s.badLine, s.damage)
+	if s.intact > 0 && !x.accepted {
+		why = fmt.Sprintf("the last %d bytes of %s, line %d and later, are not used: %v, and of the %d intact lines after it none was on disk for sure",
+			torn, s.name, s.badLine, s.damage, s.intact)
+	}
 	to, err := setTailAside(x.d, s)
 	if err != nil {
 		to, why = s.name, why+", left there: "+err.Error()
