@@ -92,7 +92,7 @@ func (b *Broker) unkeep(id uint64) {
 // keepPlace puts a claim's place in its queues where the next broker finds it. Should that fail, a crash costs the place and
 // nothing else. The caller holds mu.
 func (b *Broker) keepPlace(r *request) {
-	if b.keeping.conn == nil || !r.s.resumes() || slices.Equal(r.placed, r.claim.keys) {
+	if b.keeping.conn == nil || !r.s.resumes() || r.ended != 0 || slices.Equal(r.placed, r.claim.keys) {
 		return
 	}
 	old := r.places
@@ -272,7 +272,7 @@ func (b *Broker) upload(ctx context.Context, conn *keeper.Conn, holds []*hold, c
 	}
 	for _, c := range claims {
 		b.mu.Lock()
-		if r := c.req; c.inTable() && r.placed != nil {
+		if r := c.req; c.inTable() && (r.waited || r.phase == phaseAbsent) {
 			r.places, r.placed = nil, nil // they were the other keeper's
 			b.keepPlace(r)
 		}

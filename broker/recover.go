@@ -86,7 +86,8 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 		}
 		return false
 	}
-	x.holdOn(e, k, g, h.Ending, file)
+	g.Rests = restNames[restsOf(file.Engines)&3]
+	x.holdOn(e, k, g, h.Ending, file, known)
 	if !known {
 		x.record(g, audit.EventResume, "the log had lost it")
 		x.logger.Warn("held on, though the log does not know it", "id", e.ID, "path", g.Path, "uid", g.UID)
@@ -117,9 +118,9 @@ func (x *restoring) grantOf(e keeper.Entry, k *blob) audit.Record {
 }
 
 // holdOn enters a hold whose lock was never let go.
-func (x *restoring) holdOn(e keeper.Entry, k *blob, g audit.Record, ending bool, file *flock.File) {
+func (x *restoring) holdOn(e keeper.Entry, k *blob, g audit.Record, ending bool, file *flock.File, known bool) {
 	info := x.infoOfRecord(&g, file)
-	info.unknown = g.Rests == nil
+	info.unknown = !known
 	h := &hold{id: e.ID, key: keyOf(file.ID), owner: owner{uid: g.UID, tag: g.Tag}, uid: g.UID, mode: tableMode(&g)}
 	version := uint8(resumeVersion)
 	if k != nil {
