@@ -130,9 +130,7 @@ func (d *dialer) again(ctx context.Context, why error, pause time.Duration, try 
 	patient, stop := context.WithTimeout(ctx, d.patience)
 	defer stop()
 	for {
-		select {
-		case <-time.After(pause):
-		case <-patient.Done():
+		if !rest(patient, pause) {
 			if ctx.Err() != nil {
 				why = fmt.Errorf("%w at %s: %w", ErrUnreachable, d.socket, ctx.Err())
 			}
@@ -143,6 +141,17 @@ func (d *dialer) again(ctx context.Context, why error, pause time.Duration, try 
 			return pause, err
 		}
 	}
+}
+
+// rest sleeps, unless ctx ends before; false if it has ended.
+func rest(ctx context.Context, pause time.Duration) bool {
+	if pause > 0 {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // passes reports whether a failure to connect may be over soon: nobody listens yet, or so many come back that some are
