@@ -2,6 +2,7 @@ package audit
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,9 +78,10 @@ func TestADeletedNewestSegmentIsMissedAtTheNextStart(t *testing.T) {
 }
 
 func TestWhatTheLockFileSaysOfAnotherTimeIsNotBelieved(t *testing.T) {
+	pad := strings.Repeat(" ", 27)
 	for _, text := range []string{
-		"", "12345", "12345 seg-00000000000000000001.jsonl\n", "12345 seg-00000000000000000000.jsonl\n", "x seg-1.jsonl\n", "\x00\x00\x00",
-		"12345 spare-1\n", "12345 ../seg-00000000000000009999.jsonl\n", strings.Repeat("9", 500), "12345 \n",
+		"", "12345", "12345" + pad, "12345" + pad + "seg-00000000000000000001.jsonl\n", "12345" + pad + "seg-00000000000000000000.jsonl\n", "x" + pad + "seg-1.jsonl\n",
+		"\x00\x00\x00", "12345" + pad + "spare-1\n", "12345" + pad + "../seg-00000000000000009999.jsonl\n", strings.Repeat("9", 500), "12345\nseg-00000000000000009999.jsonl\n",
 	} {
 		dir := t.TempDir() + "/audit"
 		l := openLog(t, Config{Dir: dir, BootID: bootA, FS: fast})
@@ -92,7 +94,10 @@ func TestWhatTheLockFileSaysOfAnotherTimeIsNotBelieved(t *testing.T) {
 		if !l.Whole() || !l.Clean() {
 			t.Errorf("%q: whole %v, clean %v", text, l.Whole(), l.Clean())
 		}
-		// Whoever has the log is named all the same.
+		// Whoever has the log is named all the same, and in the bytes in which the version before wrote its pid.
+		if text, err := os.ReadFile(filepath.Join(dir, lockName)); err != nil || strings.TrimSpace(string(text[:32])) != fmt.Sprint(os.Getpid()) {
+			t.Errorf("%q, %v", text, err)
+		}
 		if _, err := Open(Config{Dir: dir, GID: -1}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "lockerd pid ") {
 			t.Errorf("%q: second open: %v", text, err)
 		}
