@@ -68,6 +68,9 @@
 //	sha256      of a policy file, hex
 //	by          who broke the hold
 //	first, last numbers that are not in the log; of a checkpoint, last: the last number reserved
+//	gap_ns      of a resume: how long the hold was not held, and anybody could have had the file, nanoseconds
+//	request     of the Lock that a grant answered: its number within the session
+//	boot_id     of a checkpoint: the boot that the run is in (proc_sys_kernel(5), random/boot_id). "boot" counts from it
 //	crc         CRC-32C (Castagnoli) of the line up to the comma before "crc", eight hex digits
 //	prev        SHA-256 of the line before, without its newline, 64 hex digits; 64 zeros in the very first record
 //
@@ -89,9 +92,11 @@
 //	timeout, cancel           it left the queue: its time was up; it was taken back, or its client went away
 //	release, death            the hold id ended: its owner said so; its client died
 //	expire, break             its lease ended; somebody broke it. With grace_ns it goes on, as ending, until one of the four
-//	resume                    the hold id of an earlier run is held again; with a path, what is described anew
+//	resume                    the hold id of an earlier run is held again; with a path, what is described anew. With gap_ns
+//	                          it was not held meanwhile
 //	lost, cleared             it could not be had again; its owner has taken note
 //	suppressed                count records were left out
+//	keeper                    the keeper went away, came back, takes no more (code); count: of its entries
 //	checkpoint                count held records follow, which are all holds; numbers up to last are reserved
 //	held                      one of them: the fields of its grant, time and boot included, but seq. code "ending": broken
 //	                          or expired, in its grace; code "lost": could not be had again
@@ -101,7 +106,8 @@
 //	                          until somebody removed or cut it; write-error: they could not be written
 //	recovered                 the last run did not stop; numbers first to last are not used, or were lost with the tail.
 //	                          code unclean; torn: count bytes that were no record are now in target; accepted: the log was
-//	                          damaged before its tail, and Config.AcceptBroken was set
+//	                          damaged before its tail, and Config.AcceptBroken was set; floor: the last run did stop, but
+//	                          numbers up to last are known outside of this log (Config.Floor)
 //
 // # Segments
 //
@@ -118,8 +124,12 @@
 //
 // A segment's checkpoint reserves 2^20 numbers (more for segments above 64 MiB) and is on disk before the first of them
 // is used. After a clean stop the next run goes on with the next number; after any other end it begins behind the
-// reserved block, and its recovered record names the numbers between. So numbers jump only at the head of a segment,
+// reserved block, and its recovered record names the numbers between. The same goes for numbers of which somebody else
+// knows (Config.Floor): a log that was deleted has forgotten what it gave. So numbers jump only at the head of a segment,
 // and a gap or recovered record there explains it.
+//
+// Logs of a lockerd from before there was a keeper lack gap_ns, request, boot_id and keeper. They are read as they are;
+// such a lockerd refuses ours.
 //
 // # The chain, by hand
 //

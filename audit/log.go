@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 var (
@@ -32,8 +33,11 @@ type Log struct {
 	dir      *dir
 	most     int64                       // bytes of a segment when there is room enough
 	warn     func(msg string, kv ...any) // never called with mu held
+	bootID   string
 	replayed *State
 	clean    bool
+	whole    bool
+	last     moment
 	work     background
 
 	// mu guards all below. It is never held across a system call but clock_gettime(2).
@@ -82,6 +86,16 @@ func (l *Log) Replayed() *State { return l.replayed }
 
 // Clean says that the last run ended with a stop record, or that there was none.
 func (l *Log) Clean() bool { return l.clean }
+
+// Whole says that the past was read without loss, so that what it does not know was never answered: there was a
+// log, and no damage but a line that a killed lockerd had no time to finish. A last line that is unfinished after
+// a reboot counts as damage: more than that may be gone. False also when Config.Floor is a number that the log
+// had not yet reserved, and when there was no log at all.
+func (l *Log) Whole() bool { return l.whole }
+
+// Last returns when the last record of the past was written: wall clock and CLOCK_BOOTTIME, which counts from the
+// boot that Replayed().BootID() names. Zero if there is none.
+func (l *Log) Last() (wall time.Time, boot time.Duration) { return l.last.wall, l.last.boot }
 
 // State returns the live state: what replaying all that was appended would give. It may be read under the
 // mutex that orders calls of Append.
@@ -136,10 +150,10 @@ func own(e Event) bool {
 }
 
 // passing says which records change nothing and can be had by the thousand for the asking: a hostile user
-// must not fill with them what is kept for the ends of holds.
+// must not fill with them what is kept for the ends of holds, and neither must a keeper that dies again and again.
 func passing(e Event) bool {
 	switch e {
-	case EventConnectRefused, EventDeny, EventWait, EventTimeout, EventCancel, EventSuppressed, EventPolicyRefused:
+	case EventConnectRefused, EventDeny, EventWait, EventTimeout, EventCancel, EventSuppressed, EventPolicyRefused, EventKeeper:
 		return true
 	}
 	return false

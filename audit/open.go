@@ -17,6 +17,8 @@ type Config struct {
 	// AcceptBroken goes on after damage in the middle of the newest segment: what follows the damage is moved
 	// aside, and a recovered record says so.
 	AcceptBroken bool
+	BootID       string                      // of the running kernel; goes into each checkpoint
+	Floor        uint64                      // numbers of this run are greater: others know of those up to it
 	FS           func(real FS) FS            // tests: wraps the real file system
 	Now          func() time.Time            // nil: time.Now
 	Boot         func() time.Duration        // nil: CLOCK_BOOTTIME
@@ -52,11 +54,12 @@ func open(c Config, d *dir) (*Log, error) {
 	}
 	l := &Log{
 		fs: d, dir: d, most: c.SegmentSize, warn: c.Warn,
-		replayed: past.state, clean: past.clean,
+		bootID: c.BootID, replayed: past.state, clean: past.clean, whole: past.whole, last: past.last,
 		state: past.state.clone(),
 		seq:   past.next - 1, prev: past.hash, written: past.next - 1, writtenHash: past.hash, synced: past.next - 1,
 		before: past.newest,
 	}
+	l.state.bootID = c.BootID // as soon as the first checkpoint is written
 	l.moved = sync.NewCond(&l.mu)
 	if c.FS != nil {
 		l.fs = c.FS(d)

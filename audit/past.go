@@ -13,6 +13,8 @@ type past struct {
 	hash      [hashLen]byte // what its first record follows
 	newest    string        // segment that was replayed, "" if there is none
 	clean     bool
+	whole     bool    // see Log.Whole
+	last      moment  // when its last record was written
 	recovered *Record // what had to be done, nil if nothing
 }
 
@@ -22,6 +24,8 @@ type recovery struct {
 	accept   bool     // Config.AcceptBroken
 	most     int64    // Config.SegmentSize
 	floor    uint64   // numbers below may have been used in segments that are lost
+	known    uint64   // Config.Floor
+	bootID   string   // Config.BootID
 	aside    []string // where damaged bytes are now
 	bytes    int64    // how many they are
 	why      []string
@@ -37,16 +41,19 @@ func recoverLog(d *dir, c Config) (*past, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 {
-		return &past{state: NewState(), next: 1, hash: noHash(), clean: true}, nil
+	if c.Floor > maxFloor {
+		return nil, fmt.Errorf("floor %d is no number that a log has given", c.Floor)
 	}
-	x := &recovery{d: d, accept: c.AcceptBroken, most: c.SegmentSize}
-	s, err := x.newest(names)
-	if err != nil {
-		return nil, err
+	x := &recovery{d: d, accept: c.AcceptBroken, most: c.SegmentSize, known: c.Floor, bootID: c.BootID}
+	s := &scan{state: NewState(), hash: noHash(), stopped: true} // of no log
+	if len(names) > 0 {
+		if s, err = x.newest(names); err != nil {
+			return nil, err
+		}
 	}
-	p := &past{state: s.state, hash: s.hash, newest: s.name, next: s.last + 1}
+	p := &past{state: s.state, hash: s.hash, newest: s.name, last: s.at, next: s.last + 1}
 	p.clean = s.stopped && s.damage == nil && len(x.aside) == 0
+	p.whole = x.lossless(s)
 	if err := x.tail(s); err != nil {
 		return nil, err
 	}
@@ -56,9 +63,34 @@ func recoverLog(d *dir, c Config) (*past, error) {
 	if !p.clean {
 		// The reserved block is skipped: the end of what was written may be lost.
 		p.next = max(s.reserved+1, s.last+1, x.floor)
-		p.recovered = x.record(s.last+1, p.next-1)
+		x.why = append(x.why, "the last run did not stop")
+	}
+	if p.next <= x.known {
+		p.next = x.known + 1
+		x.why = append(x.why, fmt.Sprintf("numbers up to %d are known outside of this log", x.known))
+	}
+	if len(x.why) > 0 {
+		p.recovered = x.record(p.clean, s.last+1, p.next-1)
 	}
 	return p, nil
+}
+
+// maxFloor leaves so many numbers to this log that no sum of them overflows.
+const maxFloor = 1<<63 - 1
+
+// lossless says that no record that was answered is missing.
+func (x *recovery) lossless(s *scan) bool {
+	switch {
+	case s.name == "", x.accepted, len(x.aside) > 0:
+		return false
+	case x.known > s.reserved: // those numbers were used in segments that are not there
+		return false
+	case s.damage == nil:
+		return true
+	}
+	// In one boot of the kernel the file has all that write(2) was given, but for the end of a call that SIGKILL
+	// interrupted: its records were not answered.
+	return s.cut && x.bootID != "" && s.state.bootID == x.bootID
 }
 
 // newest returns the newest segment that can be used. Later ones are moved aside.
@@ -131,13 +163,15 @@ func (x *recovery) tail(s *scan) error {
 }
 
 // record tells what was done; the numbers first to last are not used, or lost.
-func (x *recovery) record(first, last uint64) *Record {
+func (x *recovery) record(clean bool, first, last uint64) *Record {
 	r := &Record{Event: EventRecovered, Code: codeUnclean, Target: strings.Join(x.aside, " "), Count: uint64(x.bytes),
-		Text: strings.Join(append(x.why, "the last run did not stop"), "; ")}
+		Text: strings.Join(x.why, "; ")}
 	if first <= last {
 		r.First, r.Last = first, last
 	}
 	switch {
+	case clean:
+		r.Code = codeFloor
 	case x.accepted:
 		r.Code = codeAccepted
 	case len(x.aside) > 0:
@@ -151,4 +185,5 @@ const (
 	codeUnclean  = "unclean"  // the last run did not stop; nothing is damaged
 	codeTorn     = "torn"     // bytes that are no record were moved to Target
 	codeAccepted = "accepted" // the log was damaged before its tail, and Config.AcceptBroken is set
+	codeFloor    = "floor"    // nothing is wrong with the log; Config.Floor is greater than its numbers
 )

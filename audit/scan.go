@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,6 +95,12 @@ func (s *lines) read() (line []byte, whole bool, err error) {
 	return nil, false, err
 }
 
+// moment is a time by both clocks.
+type moment struct {
+	wall time.Time
+	boot time.Duration
+}
+
 // scan is what replaying one segment gave.
 type scan struct {
 	name     string
@@ -102,12 +109,14 @@ type scan struct {
 	last     uint64        // seq of its last good record; 0: none
 	hash     [hashLen]byte // of that record's line
 	reserved uint64        // last number that it reserves
+	at       moment        // when it was written
 	stopped  bool          // with it the run ended cleanly
 	good     int64         // bytes up to the end of that record
 	size     int64         // bytes of the file
 	damage   error         // what is wrong with the line after, nil if there is none
 	badLine  int
-	intact   int // good lines after the damage: it is not a torn tail then
+	cut      bool // nothing is wrong with that line but that its end is missing, and nothing follows
+	intact   int  // good lines after the damage: it is not a torn tail then
 }
 
 // replay reads a whole segment. An error is one of reading; damage is in the result.
@@ -132,11 +141,13 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 		}
 		var r Record
 		if s.damage != nil {
+			s.cut = false
 			if parseLine(line, &r, nil) == nil {
 				s.intact++
 			}
 			continue
 		}
+		s.cut = !whole && unfinished(line)
 		err = s.follow(line, whole, &r, names)
 		if err == nil {
 			begun = begun || r.Event == EventCheckpoint
@@ -153,6 +164,9 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 		s.last, s.good, s.stopped = r.Seq, in.next, stopped(s.stopped, &r)
 		if s.first == 0 {
 			s.first = r.Seq
+		}
+		if r.Event != EventHeld { // which has the time of its grant
+			s.at = moment{r.Time, r.Boot}
 		}
 		if r.Event == EventCheckpoint {
 			s.reserved = r.Last

@@ -19,7 +19,7 @@ func (l *Log) head(next *segment, explain []Record, code string, why *fault) bat
 	holds := uint64(len(l.state.live) + len(l.state.lost))
 	next.reserved = l.seq + 1 + holds + blockFor(next.space)
 	buf := make([]byte, 0, l.state.size+4096)
-	buf = l.put(buf, &Record{Event: EventCheckpoint, Count: holds, Last: next.reserved})
+	buf = l.put(buf, &Record{Event: EventCheckpoint, Count: holds, Last: next.reserved, BootID: l.bootID})
 	var r Record
 	l.state.checkpoint(func(k *kept) {
 		k.held(&r)

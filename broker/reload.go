@@ -75,8 +75,26 @@ func (b *Broker) reloadLocked(ctx context.Context) ([]string, error) {
 	b.mu.Unlock()
 	b.commit(seq)
 	b.runAll(ctx, evs)
+	lines = append(lines, b.takenUp(policy)...)
 	b.logger.Info("policy loaded", "file", policy.File, "sha256", policy.SHA256, "rules", policy.RuleCount())
 	return lines, nil
+}
+
+// takenUp says which of the two a reload was: all of it is in force, or lockerd is started again for what a running process cannot
+// change about itself, which no lock is lost by.
+func (b *Broker) takenUp(p *authz.Policy) []string {
+	var left []string
+	if b.needs != nil {
+		left = b.needs(p)
+	}
+	switch {
+	case len(left) == 0:
+		return []string{"in force, without a restart"}
+	case b.restart == nil:
+		return []string{"in force, but for this, which needs a restart of lockerd: " + strings.Join(left, "; ")}
+	}
+	b.restart()
+	return []string{"in force; lockerd is being started again, which loses no lock, for: " + strings.Join(left, "; ")}
 }
 
 func policyRecord(p *authz.Policy) audit.Record {
