@@ -125,11 +125,12 @@ func (c *crowd) end(slot int) int {
 // lifeOf gives the key of a life: the word without worker and request.
 func lifeOf(w word) word { return makeWord(w.slot()*workers, w.life(), 0, false) }
 
-// thin kills clients at random until ctx ends.
-func (c *crowd) thin(ctx context.Context, random *rand.Rand, every time.Duration) {
+// thin kills clients, each some time after something is sent to due, until ctx ends.
+func (c *crowd) thin(ctx context.Context, random *rand.Rand, due <-chan struct{}) {
 	for {
 		select {
-		case <-time.After(time.Duration(random.ExpFloat64() * float64(every))):
+		case <-due:
+			pause(upTo(random, 30*time.Millisecond))
 			c.end(random.IntN(slots))
 		case <-ctx.Done():
 			return

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,6 +46,9 @@ func (r *run) judge(ctx context.Context) {
 		if n := r.m.events.Load(); n != seen || len(r.pending) > 0 {
 			seen = n
 			r.judgeAll()
+			if len(r.pending) > 0 && r.settled(ctx) == nil {
+				r.judgeAll()
+			}
 		}
 		select {
 		case <-tick.C:
@@ -74,6 +79,11 @@ func (r *run) judgeAll() {
 func (r *run) decide(e event) bool {
 	t := r.tally(r.round)
 	kind := e.Kind
+	if slices.Contains(strings.Split(os.Getenv("LOCKER_TORTURE_LET_PASS"), ","), kind) { // to look behind a fault that is known
+		r.said("let pass: %s: %s", kind, e.Text)
+		t.found("let pass")
+		return true
+	}
 	switch e.Kind {
 	case eventRefused:
 		r.said("a client was refused: %s", e.Text)

@@ -13,7 +13,9 @@ import (
 // killer chooses who dies, when and how.
 type killer struct {
 	*run
-	random *rand.Rand
+	random  *rand.Rand
+	clients int           // in 100 kills so many of a client
+	due     chan struct{} // asks for one
 }
 
 // The ways to end a process.
@@ -24,8 +26,15 @@ const (
 	quietKill = "SIGKILL, and a client while it is away"
 )
 
-// wait lets a random time pass, so that each step of a grant has its share; most often a short one.
+// wait lets a random time pass before a kill, so that each step of a grant has its share; most often a short one. Now and then it has a
+// client killed, too.
 func (k *killer) wait(most time.Duration) {
+	if k.random.IntN(100) < k.clients {
+		select {
+		case k.due <- struct{}{}:
+		default: // one is due already
+		}
+	}
 	d := time.Duration(k.random.ExpFloat64() * float64(most) / 4)
 	pause(min(d, most))
 }

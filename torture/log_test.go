@@ -18,7 +18,7 @@ type logCheck struct {
 	last   uint64                  // record that was read
 	pruned bool                    // the beginning is gone
 	grants map[uint64]audit.Record // since the last forget
-	gaps   map[uint64]bool         // holds of which the log says that nobody may have held them, or that they are lost
+	gaps   map[uint64]bool         // holds of which the log says that nobody may have held them, or that they ended while nobody did
 	gapsNS int
 }
 
@@ -47,7 +47,7 @@ func (l *logCheck) read() (audit.Report, error) {
 		case bytes.Contains(line, []byte(`"gap_ns":`)):
 			l.gaps[r.ID] = true
 			l.gapsNS++
-		case r.Event == audit.EventLost:
+		case r.Event == audit.EventLost, r.Event == audit.EventDeath && strings.Contains(r.Text, "not running"):
 			l.gaps[r.ID] = true
 		}
 		return nil

@@ -73,7 +73,7 @@ func newRun(t *testing.T, lockerd, bug string, seed uint64) *run {
 type plan struct {
 	name    string // of its line in the table
 	mix     mix
-	clients time.Duration // between two kills of a client, on average; 0: none
+	clients int // in 100 kills of broker or keeper so many of a client
 	kill    func(ctx context.Context, k *killer) error
 }
 
@@ -84,6 +84,7 @@ func (r *run) play(p plan) bool {
 	}
 	r.round = p.name
 	before := r.sum()
+	defer func() { r.tally(p.name).add(r.sum().minus(before)) }()
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
 	random := rand.New(rand.NewPCG(r.seed, uint64(before.brokers+before.keepers)))
@@ -91,11 +92,10 @@ func (r *run) play(p plan) bool {
 	r.crowd = r.gather(p.mix)
 	var others sync.WaitGroup
 	others.Go(func() { r.judge(ctx) })
-	if p.clients > 0 {
-		seed := random.Uint64()
-		others.Go(func() { r.crowd.thin(ctx, rand.New(rand.NewPCG(seed, 1)), p.clients) })
-	}
-	err := p.kill(ctx, &killer{run: r, random: random})
+	k := &killer{run: r, random: random, clients: p.clients, due: make(chan struct{}, 1)}
+	seed := random.Uint64()
+	others.Go(func() { r.crowd.thin(ctx, rand.New(rand.NewPCG(seed, 1)), k.due) })
+	err := p.kill(ctx, k)
 	if err != nil && r.ctx.Err() == nil {
 		r.report(finding{kind: "end", text: fmt.Sprintf("%v\nthe broker said:\n%s\nthe keeper said:\n%s", err, tail(r.supervisor.log(brokerRole)), tail(r.supervisor.log(keeperRole)))})
 	}
@@ -110,14 +110,12 @@ func (r *run) play(p plan) bool {
 		r.report(finding{kind: "stuck", text: err.Error()})
 		return false
 	}
-	r.conclude(p)
-	t := r.tally(p.name)
-	t.add(r.sum().minus(before))
+	r.conclude()
 	return r.ctx.Err() == nil
 }
 
 // conclude checks what a round has left: nothing.
-func (r *run) conclude(p plan) {
+func (r *run) conclude() {
 	if err := r.inheritAll(); err != nil {
 		r.report(finding{kind: "end", text: err.Error()})
 		return

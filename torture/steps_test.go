@@ -67,6 +67,7 @@ func (k *killer) atSteps(ctx context.Context, r role, enough func() bool) error 
 	defer k.drill.arm(r, false)
 	other := keeperRole - r
 	for !enough() && ctx.Err() == nil {
+		k.wait(time.Millisecond)
 		p := k.of(r)
 		if p.step == "" {
 			k.now(r, plainKill) // the next one is armed

@@ -213,10 +213,10 @@ func (s *supervisor) settled(ctx context.Context) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		generation := s.generation()
+		generation, asked := s.generation(), now()
 		broker, keeper := s.of(brokerRole), s.of(keeperRole)
 		st, err := s.status(ctx)
-		if err == nil && int(st.BrokerPID) == broker.pid && (int(st.KeeperPID) == keeper.pid || s.bug == bugNoKeeper) && s.close(generation) {
+		if err == nil && int(st.BrokerPID) == broker.pid && (int(st.KeeperPID) == keeper.pid || s.bug == bugNoKeeper) && s.close(generation, asked) {
 			return nil
 		}
 		select {

@@ -11,6 +11,7 @@ type timeline struct {
 	mu      sync.Mutex // guards what follows
 	begun   int64
 	gen     uint64 // deaths and starts so far
+	good    int64  // both were seen to serve, asked at this time
 	lines   []string
 	open    *fault
 	faults  []fault // closed ones
@@ -18,9 +19,11 @@ type timeline struct {
 	doubles int
 }
 
-// fault is the time from a death until both serve again.
+// fault is the time around some deaths: from when both were last seen to serve until they were again. A death is noticed some time after it
+// happened.
 type fault struct {
 	from, to int64
+	first    int64 // death
 	dead     [roles]int
 }
 
@@ -63,7 +66,7 @@ func (t *timeline) ended(r role, pid int, how string) {
 	t.gen++
 	t.line(at, "%v %d %s", r, pid, how)
 	if t.open == nil {
-		t.open = &fault{from: at}
+		t.open = &fault{from: t.good, first: at}
 	}
 	t.open.dead[r]++
 	if r == brokerRole {
@@ -77,16 +80,17 @@ func (t *timeline) generation() uint64 {
 	return t.gen
 }
 
-// close says that both serve, as of a generation; false: something has happened since.
-func (t *timeline) close(generation uint64) bool {
+// close says that both serve, who were asked at this time and in this generation; false: something has happened since.
+func (t *timeline) close(generation uint64, asked int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gen != generation {
 		return false
 	}
+	t.good = asked
 	if t.open != nil {
 		t.open.to = now()
-		t.line(t.open.to, "both serve, after %.1f ms", float64(t.open.to-t.open.from)/1e6)
+		t.line(t.open.to, "both serve, after %.1f ms", float64(t.open.to-t.open.first)/1e6)
 		if t.open.double() {
 			t.doubles++
 		}
@@ -97,22 +101,19 @@ func (t *timeline) close(generation uint64) bool {
 }
 
 // bothDead reports whether both were dead at the same time, or may have been, between two moments. ok is false if that cannot be said
-// yet.
+// yet: a death may not have been noticed.
 func (t *timeline) bothDead(from, to int64) (both, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open != nil && t.open.from <= to {
-		if t.open.double() {
-			return true, true
-		}
-		return false, false
+	if t.open != nil && t.open.from <= to && t.open.double() {
+		return true, true
 	}
 	for _, f := range t.faults {
 		if f.double() && f.from <= to && from <= f.to {
 			return true, true
 		}
 	}
-	return false, true
+	return false, t.open == nil && t.good > to
 }
 
 // brokerDied reports whether a broker was found dead between two moments: a request that was sent again meanwhile was sent to the next one,

@@ -70,8 +70,7 @@ func (r *run) next(n, kills int, most time.Duration) plan {
 	if long {
 		length = 15 * time.Second
 	}
-	// Clients are killed a fifth as often as the broker.
-	clients := 200 * time.Millisecond
+	const clients = 11
 	timed := func(kill func(k *killer, ctx context.Context, enough func() bool) error) func(context.Context, *killer) error {
 		return func(ctx context.Context, k *killer) error {
 			end := time.Now().Add(length)

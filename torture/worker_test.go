@@ -240,14 +240,10 @@ func (w *worker) release(h *hold) {
 	switch p := w.random.IntN(10); {
 	case p < 7:
 		err, named = h.lock.Unlock(ctx), false
-	case p < 8 && h.detached():
+	case h.detached(): // not by path: that would mean an attached hold of this connection too
 		ids, err = w.c.UnlockTag(ctx, h.tag())
 	default:
-		tag := ""
-		if h.detached() {
-			tag = h.tag()
-		}
-		ids, err = w.c.UnlockPaths(ctx, tag, w.paths(h.set)...)
+		ids, err = w.c.UnlockPaths(ctx, "", w.paths(h.set)...)
 	}
 	select {
 	case loss, told := <-h.lock.Lost():
@@ -286,8 +282,8 @@ func (w *worker) refused(x wish, err error) {
 		w.add(timeouts)
 	case code == client.CodeBusy && x.wait == notAtAll:
 		w.add(busies)
-	case code == client.CodeDeadlock && !x.detached():
-		w.add(deadlocks) // of another worker on the same connection: they are one owner
+	case code == client.CodeDeadlock:
+		w.add(deadlocks) // the workers of one connection are one owner, who may hold one file and wait for another
 	case code == client.CodeBusy || code == client.CodeUnavailable:
 		w.add(refusals)
 		w.once(err.Error())
