@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -150,6 +151,10 @@ func (x *process) note(n note) {
 }
 
 func (x *process) fault(kind string, f int, w word, token uint64, since int64, text string) {
+	if kind == eventStuck || kind == eventError {
+		buf := make([]byte, 1<<20)
+		fmt.Fprintf(os.Stderr, "%v: %s\n%s\n", w, text, buf[:runtime.Stack(buf, true)])
+	}
 	x.events.write(event{Kind: kind, At: now(), Since: since, File: f, Mine: w, Token: token, Text: text})
 }
 

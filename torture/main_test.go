@@ -41,12 +41,13 @@ type mix struct {
 	Hold  time.Duration // at most
 	Think time.Duration // between two locks, at most
 	Wait  time.Duration // who waits for a time only: at most so long
+	Quiet int           // locks that are held all the while: more to keep, and to send again
 }
 
 // Short holds see most of a grant's steps; long ones are still there when what was forgotten is missed.
 var (
-	shortHolds = mix{Name: "holds ≤ 3 ms", Hold: 3 * time.Millisecond, Think: 6 * time.Millisecond, Wait: 6 * time.Millisecond}
-	longHolds  = mix{Name: "holds ≤ 60 ms", Hold: 60 * time.Millisecond, Think: 40 * time.Millisecond, Wait: 40 * time.Millisecond}
+	shortHolds = mix{Name: "holds ≤ 3 ms", Hold: 3 * time.Millisecond, Think: 6 * time.Millisecond, Wait: 6 * time.Millisecond, Quiet: 4}
+	longHolds  = mix{Name: "holds ≤ 60 ms", Hold: 60 * time.Millisecond, Think: 40 * time.Millisecond, Wait: 40 * time.Millisecond, Quiet: 40}
 )
 
 func play(role string) int {

@@ -69,41 +69,67 @@ func proberMain(p part) error {
 	if err != nil {
 		return err
 	}
-	var outside [files]outsider
-	for f := range outside {
-		if outside[f], err = openOutsider(filepath.Join(p.Files, fileName(f))); err != nil {
+	x := &prober{m: m, events: events, said: map[word]bool{}}
+	for f := range x.outside {
+		if x.outside[f], err = openOutsider(filepath.Join(p.Files, fileName(f))); err != nil {
 			return err
 		}
 	}
-	said := map[word]bool{}
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	for m.stop.Load() == 0 {
-		for f, o := range outside {
-			for name, try := range map[string]func() (bool, error){"flock": o.tryFlock, "an OFD lock": o.tryOFD} {
-				ws := m.owned(f)
-				if len(ws) == 0 {
-					break
-				}
-				in, err := try()
-				if err != nil {
-					return fmt.Errorf("probe: %w", err)
-				}
-				m.probes.Add(1)
-				if !in {
-					continue
-				}
-				for _, w := range ws {
-					s := &m.file[f]
-					token, since := s.token[w.owner()].Load(), s.since[w.owner()].Load()
-					if m.still(f, w) && !said[w] { // so it was owned all the while
-						said[w] = true
-						events.write(event{Kind: eventLost, At: now(), Since: since, File: f, Mine: w, Token: token, Text: "a program outside got " + name})
-					}
-				}
+	for n := 0; m.stop.Load() == 0; n++ {
+		for f := range files {
+			if err := x.probe(f); err != nil {
+				return err
+			}
+		}
+		for range min(p.Mix.Quiet, 4) { // in turn: there are many
+			x.turn = (x.turn + 1) % p.Mix.Quiet
+			if err := x.probe(files + x.turn); err != nil {
+				return err
 			}
 		}
 		<-tick.C
+	}
+	return nil
+}
+
+// prober has all files open.
+type prober struct {
+	m       *memory
+	events  *notebook
+	outside [files + quiet]outsider
+	said    map[word]bool
+	turn    int
+}
+
+// probe tries one file.
+func (x *prober) probe(f int) error {
+	for _, kind := range []string{"flock", "an OFD lock"} {
+		ws := x.m.owned(f)
+		if len(ws) == 0 {
+			return nil
+		}
+		try := x.outside[f].tryFlock
+		if kind != "flock" {
+			try = x.outside[f].tryOFD
+		}
+		in, err := try()
+		if err != nil {
+			return fmt.Errorf("probe: %w", err)
+		}
+		x.m.probes.Add(1)
+		if !in {
+			continue
+		}
+		for _, w := range ws {
+			s := &x.m.file[f]
+			token, since := s.token[w.owner()].Load(), s.since[w.owner()].Load()
+			if x.m.still(f, w) && !x.said[w] { // so it was owned all the while
+				x.said[w] = true
+				x.events.write(event{Kind: eventLost, At: now(), Since: since, File: f, Mine: w, Token: token, Text: "a program outside got " + kind})
+			}
+		}
 	}
 	return nil
 }

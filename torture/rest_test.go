@@ -69,7 +69,7 @@ func (r *run) within(ctx context.Context, most time.Duration, check func([]clien
 
 // checkRest looks whether anything is locked, kept or listed, now that everybody has let go.
 func (r *run) checkRest() {
-	for f := range files {
+	for f := range files + quiet {
 		if ws := r.m.owned(f); len(ws) > 0 {
 			r.report(finding{kind: "left", text: fmt.Sprintf("the harness itself: %s is owned by %v at the end of a round", fileName(f), ws)})
 			return
@@ -79,7 +79,7 @@ func (r *run) checkRest() {
 		for _, row := range rows {
 			return fmt.Errorf("%d rows are listed after everybody has let go, for example %+v", len(rows), row)
 		}
-		for f := range files {
+		for f := range files + quiet {
 			if err := tryAll(filepath.Join(r.files(), fileName(f))); err != nil {
 				return err
 			}

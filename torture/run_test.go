@@ -51,13 +51,17 @@ func newRun(t *testing.T, lockerd, bug string, seed uint64) *run {
 	}
 	r.log = &logCheck{dir: s.audit()}
 	r.ctx, r.fail = context.WithCancelCause(context.Background())
-	r.supervisor = &supervisor{stage: s, timeline: newTimeline(), starts: newStarter(), steps: map[string]int{}, nextArm: r.drill.next, fault: r.report}
-	t.Cleanup(func() { r.fail(context.Canceled) })
-	t.Cleanup(func() {
+	lines, err := openAppend(filepath.Join(s.dir, "timeline"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.supervisor = &supervisor{stage: s, timeline: newTimeline(lines), starts: newStarter(), steps: map[string]int{}, nextArm: r.drill.next, fault: r.report}
+	t.Cleanup(func() { // before the files are removed
+		r.fail(context.Canceled)
+		r.end()
 		close(r.starts)
+		lines.Close()
 	})
-	t.Cleanup(r.end) // before the files are removed
-	var err error
 	if r.m, err = mapMemory(r.memory); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +99,10 @@ func (r *run) play(p plan) bool {
 	k := &killer{run: r, random: random, clients: p.clients, due: make(chan struct{}, 1)}
 	seed := random.Uint64()
 	others.Go(func() { r.crowd.thin(ctx, rand.New(rand.NewPCG(seed, 1)), k.due) })
-	err := p.kill(ctx, k)
+	err := r.settle(p.mix.Quiet)
+	if err == nil {
+		err = p.kill(ctx, k)
+	}
 	if err != nil && r.ctx.Err() == nil {
 		r.report(finding{kind: "end", text: fmt.Sprintf("%v\nthe broker said:\n%s\nthe keeper said:\n%s", err, tail(r.supervisor.log(brokerRole)), tail(r.supervisor.log(keeperRole)))})
 	}
@@ -108,6 +115,10 @@ func (r *run) play(p plan) bool {
 	}
 	if err := r.crowd.dismiss(); err != nil {
 		r.report(finding{kind: "stuck", text: err.Error()})
+		return false
+	}
+	if err := r.unsettle(p.mix.Quiet); err != nil {
+		r.report(finding{kind: "lost", text: err.Error()})
 		return false
 	}
 	r.conclude()

@@ -62,7 +62,7 @@ func newStage(t *testing.T, lockerd string) *stage {
 		t.Fatal(err)
 	}
 	err = errors.Join(os.MkdirAll(s.state, 0o755), os.Mkdir(filepath.Join(dir, "k"), 0o700), os.Mkdir(s.files(), 0o755))
-	for f := range files {
+	for f := range files + quiet {
 		err = errors.Join(err, os.WriteFile(filepath.Join(s.files(), fileName(f)), nil, 0o600))
 	}
 	if err != nil {

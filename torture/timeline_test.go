@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 )
@@ -13,6 +14,7 @@ type timeline struct {
 	gen     uint64 // deaths and starts so far
 	good    int64  // both were seen to serve, asked at this time
 	lines   []string
+	file    *os.File // has all of them
 	open    *fault
 	faults  []fault // closed ones
 	deaths  []int64 // of brokers
@@ -30,7 +32,7 @@ type fault struct {
 // double reports whether both were dead in it, though perhaps one after the other.
 func (f *fault) double() bool { return f.dead[brokerRole] > 0 && f.dead[keeperRole] > 0 }
 
-func newTimeline() *timeline { return &timeline{begun: now()} }
+func newTimeline(file *os.File) *timeline { return &timeline{begun: now(), file: file} }
 
 const kept = 60 // lines
 
@@ -38,6 +40,7 @@ const kept = 60 // lines
 func (t *timeline) line(at int64, format string, args ...any) {
 	text := fmt.Sprintf("%11.6f  ", float64(at-t.begun)/1e9) + fmt.Sprintf(format, args...)
 	t.lines = append(t.lines, text)
+	fmt.Fprintln(t.file, text)
 	if len(t.lines) > 2*kept {
 		t.lines = append(t.lines[:0], t.lines[len(t.lines)-kept:]...)
 	}

@@ -12,9 +12,10 @@ import (
 const (
 	slots   = 8 // client processes
 	workers = 3 // goroutines of each that lock, on one connection
-	owners  = slots * workers
+	owners  = slots*workers + 1
 	files   = 6
-	setMost = 4 // files of one request
+	quiet   = 200 // more files, held all the time by the last of the owners
+	setMost = 4   // files of one request
 )
 
 // word says who owns a file: one request of one worker in one life of one client. 0 is nobody.
@@ -68,7 +69,7 @@ type memory struct {
 	events    atomic.Uint64        // so many were written
 	probes    atomic.Uint64
 	counts    [slots][countKinds]atomic.Uint64
-	file      [files]fileState
+	file      [files + quiet]fileState
 }
 
 // fileState is the ownership of one file.
