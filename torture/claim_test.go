@@ -13,13 +13,17 @@ func (m *memory) claim(f int, w word, token uint64, shared bool, at int64) (wron
 	s.token[w.owner()].Store(token)
 	s.since[w.owner()].Store(at)
 	report := func(kind, text string, other word) {
-		wrong = append(wrong, event{Kind: kind, At: now(), Since: at, File: f, Mine: w, Other: other, Token: token, Text: text})
+		e := event{Kind: kind, At: now(), Since: at, File: f, Mine: w, Other: other, Token: token, Text: text}
+		if other != 0 {
+			e.Their, e.Since = s.token[other.owner()].Load(), s.since[other.owner()].Load()
+		}
+		wrong = append(wrong, e)
 	}
 	if shared {
 		// Enter first, then look: of two that come at the same time, at least one sees the other.
 		s.shared[w.owner()].Store(uint64(w))
 		if other := m.living(s.exclusive.Load, s.exclusive.CompareAndSwap); other != 0 {
-			report(eventDouble, fmt.Sprintf("granted to a reader while it is owned, with token %d", s.token[other.owner()].Load()), other)
+			report(eventDouble, "granted to a reader while it is owned", other)
 		}
 		if last := s.lastExclusive.Load(); token <= last {
 			report(eventToken, fmt.Sprintf("token %d after token %d", token, last), 0)
@@ -29,13 +33,13 @@ func (m *memory) claim(f int, w word, token uint64, shared bool, at int64) (wron
 	}
 	for !s.exclusive.CompareAndSwap(0, uint64(w)) {
 		if other := m.living(s.exclusive.Load, s.exclusive.CompareAndSwap); other != 0 {
-			report(eventDouble, fmt.Sprintf("granted while it is owned, with token %d", s.token[other.owner()].Load()), other)
+			report(eventDouble, "granted while it is owned", other)
 			break
 		}
 	}
 	for i := range s.shared {
 		if other := m.living(s.shared[i].Load, s.shared[i].CompareAndSwap); other != 0 {
-			report(eventDouble, fmt.Sprintf("granted while somebody reads, with token %d", s.token[i].Load()), other)
+			report(eventDouble, "granted while somebody reads", other)
 		}
 	}
 	if last := max(s.lastExclusive.Load(), s.lastShared.Load()); token <= last {

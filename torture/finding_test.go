@@ -98,6 +98,16 @@ func (r *run) decide(e event) bool {
 			return true
 		}
 		kind = map[string]string{eventLost: "lost", eventLoss: "resume", eventMissing: "lost"}[e.Kind]
+	case eventDouble:
+		both, ok := r.bothDead(e.Since, e.At)
+		if !ok {
+			return false
+		}
+		// An outsider was quicker, and a detached hold has nobody who could be told. It is no double grant: the log gave it up first.
+		if both && e.Other.detached() && r.log.lost(e.Their) {
+			t.excused(e)
+			return true
+		}
 	case eventUnsaid:
 		if r.brokerDied(e.Since, e.At) {
 			return true // it was sent again, and had been done
@@ -110,7 +120,7 @@ func (r *run) decide(e event) bool {
 	at := func(ns int64) float64 { return float64(ns-r.begun) / 1e9 }
 	text := fmt.Sprintf("%s: %s\n  at %.6f, about something that began at %.6f\n  %v, token %d", fileName(e.File), e.Text, at(e.At), at(e.Since), e.Mine, e.Token)
 	if e.Other != 0 {
-		text += fmt.Sprintf("\n  and %v", e.Other)
+		text += fmt.Sprintf("\n  and %v, token %d", e.Other, e.Their)
 	}
 	r.report(finding{kind: kind, text: text})
 	return true

@@ -19,7 +19,7 @@ type logCheck struct {
 	pruned bool                    // the beginning is gone
 	grants map[uint64]audit.Record // since the last forget
 	gaps   map[uint64]bool         // holds of which the log says that nobody may have held them, or that they ended while nobody did
-	gapsNS int
+	losses map[uint64]bool         // holds that could not be had again
 }
 
 const keptSegments = 2
@@ -37,7 +37,7 @@ func (l *logCheck) read() (audit.Report, error) {
 		return report, fmt.Errorf("verify: %s line %d: record %d: %s (and %d more)", p.Segment, p.Line, p.Seq, p.Text, len(report.Problems)-1)
 	}
 	if l.grants == nil {
-		l.grants, l.gaps = map[uint64]audit.Record{}, map[uint64]bool{}
+		l.grants, l.gaps, l.losses = map[uint64]audit.Record{}, map[uint64]bool{}, map[uint64]bool{}
 	}
 	err = audit.Read(l.dir, audit.Filter{First: l.last + 1, Last: report.Last}, func(line []byte, r *audit.Record) error {
 		l.last = r.Seq
@@ -46,13 +46,20 @@ func (l *logCheck) read() (audit.Report, error) {
 			l.grants[r.Seq] = *r
 		case bytes.Contains(line, []byte(`"gap_ns":`)):
 			l.gaps[r.ID] = true
-			l.gapsNS++
-		case r.Event == audit.EventLost, r.Event == audit.EventDeath && strings.Contains(r.Text, "not running"):
+		case r.Event == audit.EventLost:
+			l.gaps[r.ID], l.losses[r.ID] = true, true
+		case r.Event == audit.EventDeath && strings.Contains(r.Text, "not running"):
 			l.gaps[r.ID] = true
 		}
 		return nil
 	})
 	return report, err
+}
+
+// lost reports whether the log says that a hold could not be had again.
+func (l *logCheck) lost(token uint64) bool {
+	_, err := l.read()
+	return err == nil && l.losses[token]
 }
 
 // prune removes all but the newest segments. All of it was verified, and the next read begins with what is left.

@@ -12,7 +12,7 @@ import (
 
 // The kinds of events: what clients and the prober find. Whether it is a fault is decided by the run, which knows who was dead when.
 const (
-	eventDouble  = "double"  // always a fault
+	eventDouble  = "double"  // a fault, unless the log says that Other's hold was lost while both processes were dead, and nobody could be told
 	eventToken   = "token"   // always a fault
 	eventStuck   = "stuck"   // always a fault
 	eventError   = "error"   // an answer that nobody asked for: always a fault
@@ -33,6 +33,7 @@ type event struct {
 	Mine  word
 	Other word
 	Token uint64
+	Their uint64 // Other's token
 	Text  string
 }
 
