@@ -51,7 +51,8 @@ type daemon struct {
 	exited chan struct{}
 	socket string   // as READY says
 	passed bool     // the socket is the service manager's
-	fds    []string // when it became ready
+	orphan bool     // it was killed, and its broker left
+	fds    []string // of its broker, when it became ready
 	work   sync.WaitGroup
 }
 
@@ -74,7 +75,7 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("%v started", args)
 	}
-	d.fds = slices.Compact(d.descriptors()) // it may not have closed the socket yet over which it said READY
+	d.fds = d.descriptors()
 	ts.Setenv("LOCKERD", strconv.Itoa(d.cmd.Process.Pid))
 }
 
@@ -157,8 +158,9 @@ func (d *daemon) gone() bool {
 	}
 }
 
+// kill ends lockerd and its broker, which is of its process group.
 func (d *daemon) kill() {
-	if !d.gone() {
+	if !d.gone() || d.orphan {
 		syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL)
 		<-d.exited
 	}
@@ -179,14 +181,19 @@ func (s *stage) find(ts *testscript.TestScript, args []string) *daemon {
 	return d
 }
 
-// end [-SIGNAL] [NAME]: end a lockerd (with TERM), which exits with 0 (with ! not) and leaves neither processes nor a socket.
+// end [-SIGNAL] [NAME]: end a lockerd (with TERM), which exits with 0 (with ! not) and leaves neither processes nor a socket. KILL
+// kills its broker too, at the same time.
 func scriptEnd(ts *testscript.TestScript, neg bool, args []string) {
 	sig := unix.SIGTERM
 	if len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		sig, args = unix.SignalNum("SIG"+args[0][1:]), args[1:]
 	}
 	d := stageOf(ts).find(ts, args)
-	d.cmd.Process.Signal(sig)
+	if sig == unix.SIGKILL {
+		syscall.Kill(-d.cmd.Process.Pid, sig)
+	} else {
+		d.cmd.Process.Signal(sig)
+	}
 	select {
 	case <-d.exited:
 	case <-time.After(patience):
@@ -195,8 +202,9 @@ func scriptEnd(ts *testscript.TestScript, neg bool, args []string) {
 	if code := d.cmd.ProcessState.ExitCode(); (code != 0) != neg {
 		ts.Fatalf("exit code %d after %v: %v", code, sig, d.cmd.ProcessState)
 	}
-	if err := syscall.Kill(-d.cmd.Process.Pid, 0); err != syscall.ESRCH {
-		ts.Fatalf("processes of it are left: %v", err)
+	none := func() bool { return syscall.Kill(-d.cmd.Process.Pid, 0) == syscall.ESRCH }
+	if !none() && (sig != unix.SIGKILL || !eventually(none)) { // those of a killed one end at the same time, not before it
+		ts.Fatalf("processes of it are left")
 	}
 	for _, name := range []string{d.socket, d.socket + ".new"} {
 		if _, err := os.Lstat(name); err == nil && !d.passed && sig != unix.SIGKILL {
@@ -215,23 +223,23 @@ func scriptReload(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// settled [NAME]: wait until it has no other kinds of descriptors than when it became ready, and no connection.
+// settled [NAME]: wait until its broker has no other kinds of descriptors than when it became ready, and no connection more.
 func scriptSettled(ts *testscript.TestScript, neg bool, args []string) {
 	d := stageOf(ts).find(ts, args)
 	var now []string
 	settled := func() bool {
 		now = d.descriptors()
 		more := func(kind string) bool { return !slices.Contains(d.fds, kind) }
-		return !slices.ContainsFunc(now, more) && !slices.Contains(now[slices.Index(now, "socket")+1:], "socket")
+		return !slices.ContainsFunc(now, more) && count(now, "socket") <= count(d.fds, "socket")
 	}
 	if !eventually(settled) {
 		ts.Fatalf("descriptors:\n now %v\nthen %v", now, d.fds)
 	}
 }
 
-// descriptors says what kinds of descriptors the daemon has. Those of the log are left out, since it rotates.
+// descriptors says what kinds of descriptors the broker has. Those of the log are left out, since it rotates.
 func (d *daemon) descriptors() []string {
-	dir := fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid)
+	dir := fmt.Sprintf("/proc/%d/fd", d.broker())
 	entries, _ := os.ReadDir(dir)
 	var kinds []string
 	for _, e := range entries {
@@ -246,6 +254,15 @@ func (d *daemon) descriptors() []string {
 	}
 	slices.Sort(kinds)
 	return kinds
+}
+
+func count(kinds []string, kind string) (n int) {
+	for _, k := range kinds {
+		if k == kind {
+			n++
+		}
+	}
+	return n
 }
 
 // eventually polls until is gives true, and reports whether it ever did.

@@ -28,10 +28,10 @@
 //	seg-00000000000000000001.jsonl          a segment; the number is the seq of its first record, names sort in order
 //	seg-00000000000000000001.jsonl.torn-1   what was at the end of that segment and is no record, moved aside at a start
 //	spare-3                                 the next segment, empty, its space reserved (fallocate(2)); left by a stop
-//	lock                                    holds flock(2) of the running lockerd, and its pid
+//	lock                                    holds flock(2) of the running lockerd, its pid, and the newest segment's name
 //
-// lockerd alone rotates them. Old segments are never read again by lockerd and may be moved away; Verify then says
-// that records are missing, unless it is given all segments in one directory.
+// lockerd alone rotates them. Old segments, all but the newest, are never read again by lockerd and may be moved away;
+// Verify then says that records are missing, unless it is given all segments in one directory.
 //
 // # Lines
 //
@@ -71,6 +71,7 @@
 //	gap_ns      of a resume: how long the hold was not held, and anybody could have had the file, nanoseconds
 //	request     of the Lock that a grant answered: its number within the session
 //	boot_id     of a checkpoint: the boot that the run is in (proc_sys_kernel(5), random/boot_id). "boot" counts from it
+//	synced      the records up to this number were on disk when this one was made
 //	crc         CRC-32C (Castagnoli) of the line up to the comma before "crc", eight hex digits
 //	prev        SHA-256 of the line before, without its newline, 64 hex digits; 64 zeros in the very first record
 //
@@ -105,9 +106,10 @@
 //	gap                       the records first to last are not on file: code deleted or truncated: they were in target,
 //	                          until somebody removed or cut it; write-error: they could not be written
 //	recovered                 the last run did not stop; numbers first to last are not used, or were lost with the tail.
-//	                          code unclean; torn: count bytes that were no record are now in target; accepted: the log was
-//	                          damaged before its tail, and Config.AcceptBroken was set; floor: the last run did stop, but
-//	                          numbers up to last are known outside of this log (Config.Floor)
+//	                          code unclean; torn: count bytes that were no record, or came after such, are now in target;
+//	                          accepted: the log was damaged before its tail, and Config.AcceptBroken was set; deleted: the
+//	                          newest segment is not there; floor: the last run did stop, but numbers up to last are known
+//	                          outside of this log (Config.Floor)
 //
 // # Segments
 //
@@ -120,6 +122,10 @@
 // given up: every line that is not known to be on disk is written again to a new one, before its head. So a segment
 // may begin with lines that the one before also ends in; the later ones count.
 //
+// What follows the head is brought to disk in any order until it is synced. So damage that intact lines follow is taken for
+// what a power cut has left if it is behind the head, lockerd was in another boot, and no later line knows the damaged ones
+// to be synced. Any other damage with intact lines after it is refused at a start.
+//
 // # Numbers
 //
 // A segment's checkpoint reserves 2^20 numbers (more for segments above 64 MiB) and is on disk before the first of them
@@ -128,7 +134,7 @@
 // knows (Config.Floor): a log that was deleted has forgotten what it gave. So numbers jump only at the head of a segment,
 // and a gap or recovered record there explains it.
 //
-// Logs of a lockerd from before there was a keeper lack gap_ns, request, boot_id and keeper. They are read as they are;
+// Logs of a lockerd from before there was a keeper lack gap_ns, request, boot_id, synced and keeper. They are read as they are;
 // such a lockerd refuses ours.
 //
 // # The chain, by hand

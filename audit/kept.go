@@ -34,8 +34,8 @@ type kind struct {
 }
 
 // heldExtra is how much longer than the line of its grant the held record of a hold can be: a longer seq,
-// an id, code "ending".
-const heldExtra = 64 // bytes
+// code "ending", a longer synced.
+const heldExtra = 96 // bytes
 
 // sizeUnit makes 16 bits enough for the longest line. With 32 of them a kept would take 240 bytes.
 const sizeUnit = 4 // bytes

@@ -75,6 +75,7 @@ func appendBody(dst []byte, r *Record) []byte {
 	dst = appendInt(dst, `,"gap_ns":`, int64(r.Gap))
 	dst = appendUint(dst, `,"request":`, uint64(r.Request))
 	dst = appendString(dst, `,"boot_id":"`, r.BootID)
+	dst = appendUint(dst, `,"synced":`, r.Synced)
 	sum := crc32.Checksum(dst[start:], castagnoli)
 	dst = appendHex(append(dst, `,"crc":"`...), sum, 8)
 	return append(dst, '"')

@@ -81,7 +81,7 @@ func TestNumbersAndTimesComeBack(t *testing.T) {
 	const maxU, maxI, minI = 1<<64 - 1, 1<<63 - 1, -1 << 63
 	for _, r := range []Record{
 		{Event: EventStart},
-		{Seq: maxU, ID: maxU, Start: maxU, Dev: maxU, Ino: maxU, Session: maxU, Count: maxU, First: maxU, Last: maxU, Event: EventGap},
+		{Seq: maxU, ID: maxU, Start: maxU, Dev: maxU, Ino: maxU, Session: maxU, Count: maxU, First: maxU, Last: maxU, Synced: maxU, Event: EventGap},
 		{Boot: maxI, Grace: maxI, Waited: maxI, Held: maxI, Gap: maxI, PID: 1<<31 - 1, Request: 1<<32 - 1, Event: EventResume},
 		{Boot: minI, Grace: minI, Waited: minI, Held: minI, Gap: minI, PID: -1 << 31, Request: 1, Event: EventStart},
 		{Peer: true, Event: EventDeny},
@@ -229,7 +229,7 @@ func FuzzWhateverIsWrittenComesBack(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b string, n uint64, i int64, on bool) {
 		r := Record{Seq: n, Event: allEvents[n%uint64(len(allEvents))], ID: n >> 3, Peer: on, HasLogin: !on, PID: int32(i), Path: a, Target: b,
-			Command: b, Tag: a, Reason: b, Text: a, Rests: []string{a, b}, Grace: time.Duration(i), Expires: timeOf(i), Gap: time.Duration(i), Request: uint32(n), BootID: a, Prev: b}
+			Command: b, Tag: a, Reason: b, Text: a, Rests: []string{a, b}, Grace: time.Duration(i), Expires: timeOf(i), Gap: time.Duration(i), Request: uint32(n), BootID: a, Synced: n >> 1, Prev: b}
 		if on {
 			r.UID, r.GID = uint32(n), uint32(i)
 		}

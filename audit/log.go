@@ -102,7 +102,7 @@ func (l *Log) Last() (wall time.Time, boot time.Duration) { return l.last.wall, 
 func (l *Log) State() *State { return l.state }
 
 // Append takes a record into the log, in memory only; Commit brings it to the file. It fills Seq, Time, Boot,
-// and the ID of a grant, and cuts text that is too long. The caller orders its calls.
+// Synced, and the ID of a grant, and cuts text that is too long. The caller orders its calls.
 //
 // On an error nothing has happened: ErrFull or ErrFailed for a grant, ErrClosed, or a record that cannot follow
 // the ones before. Other records than grants are never refused for lack of space; but while space lacks, those
@@ -218,6 +218,7 @@ func (l *Log) put(dst []byte, r *Record) []byte {
 	if r.Event != EventHeld { // which tells when the hold was granted
 		r.Time, r.Boot = l.clock.read()
 	}
+	r.Synced = l.synced
 	start := len(dst)
 	dst = appendChained(dst, r, l.prev[:])
 	sum := sha256.Sum256(dst[start:])

@@ -86,6 +86,7 @@ func parseLine(line []byte, r *Record, names map[string]string) error {
 		r.Request = uint32(c.uint(math.MaxUint32))
 	}
 	r.BootID = c.string(`,"boot_id":"`)
+	r.Synced = c.optUint(`,"synced":`)
 	covered := line[:len(line)-len(c.rest)]
 	c.must(`,"crc":"`)
 	sum, ok := parseHex(c.raw(), 8)

@@ -76,6 +76,7 @@ type Record struct {
 	Gap     time.Duration // resume: so long nobody held it for its owner, and anybody may have
 	Request uint32        // request id of the Lock that a grant answered; grant, held, resume
 	BootID  string        // checkpoint: boot that its run was in, proc_sys_kernel(5) random/boot_id
+	Synced  uint64        // filled by Append: records up to it were on disk then
 
 	Prev string // hex SHA-256 of the line before; ParseLine fills it, AppendLine writes it, Append uses its own
 }

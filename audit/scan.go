@@ -115,8 +115,10 @@ type scan struct {
 	size     int64         // bytes of the file
 	damage   error         // what is wrong with the line after, nil if there is none
 	badLine  int
-	cut      bool // nothing is wrong with that line but that its end is missing, and nothing follows
-	intact   int  // good lines after the damage: it is not a torn tail then
+	cut      bool   // nothing is wrong with that line but that its end is missing, and nothing follows
+	intact   int    // good lines after the damage
+	synced   uint64 // they say that records up to it had been on disk
+	headed   bool   // the damage is behind the segment's head, which is on disk before the segment has its name
 }
 
 // replay reads a whole segment. An error is one of reading; damage is in the result.
@@ -144,6 +146,7 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 			s.cut = false
 			if parseLine(line, &r, nil) == nil {
 				s.intact++
+				s.synced = max(s.synced, r.Synced)
 			}
 			continue
 		}
@@ -168,8 +171,11 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 		if r.Event != EventHeld { // which has the time of its grant
 			s.at = moment{r.Time, r.Boot}
 		}
-		if r.Event == EventCheckpoint {
-			s.reserved = r.Last
+		switch r.Event {
+		case EventCheckpoint:
+			s.reserved, s.headed = r.Last, false
+		case EventRotate:
+			s.headed = begun
 		}
 	}
 }

@@ -9,7 +9,8 @@ import (
 // Hold is what a checkpoint keeps of a grant.
 type Hold struct {
 	// Grant is the grant record as it was written, Seq = ID, Event = EventGrant. Code, Text, Count, SHA256,
-	// By, Held, First, Last, Gap, BootID and Prev are not kept. After a resume it has that record's fields, but still
+	// By, Held, First, Last, Gap, BootID, Synced and Prev are not
+	// kept. After a resume it has that record's fields, but still
 	// the id, the time and the boot clock of the grant.
 	Grant  Record
 	Ending bool // broken or expired, in its grace

@@ -1,6 +1,9 @@
 package audit
 
-import "slices"
+import (
+	"os"
+	"slices"
+)
 
 // batch is a run of lines and where the chain stands after it.
 type batch struct {
@@ -172,6 +175,7 @@ func (l *Log) install(next *segment, lines []byte) error {
 		return err
 	}
 	next.name, next.first = name, r.Seq
+	l.dir.note(os.Getpid(), name)
 	return nil
 }
 

@@ -39,7 +39,6 @@ func TestTheLogIsWholeUnlessAnAnsweredRecordMayBeMissing(t *testing.T) {
 		"two unfinished lines":     {change: func(t *testing.T, dir string) { appendTo(t, segment(t, dir), line+"\n"+line) }},
 		"a number never reserved":  {floor: 1<<20 + 100},
 		"no log":                   {change: func(t *testing.T, dir string) { os.RemoveAll(dir) }},
-		"no segments":              {change: func(t *testing.T, dir string) { os.Remove(segment(t, dir)) }},
 		"no checkpoint, accepted":  {accept: true, change: func(t *testing.T, dir string) { os.Truncate(segment(t, dir), 10) }},
 		"damaged within, accepted": {accept: true, change: damageWithin},
 	} {

@@ -168,6 +168,12 @@ func (b *Broker) Close() error {
 func (b *Broker) release() {
 	b.waiter.Close()
 	b.deaths.release()
+	b.mu.Lock()
+	conn := b.keeping.conn
+	b.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+	}
 }
 
 // setRates sets how many records of refusals and waits one uid may cause. The caller holds mu, or nobody else is there yet.

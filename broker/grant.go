@@ -102,7 +102,10 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 		rec := b.recordOf(r, audit.EventGrant, info.path)
 		rec.Target, rec.Dev, rec.Ino = info.target, f.ID.Dev, f.ID.Ino
 		rec.Rests, rec.Rule, rec.Expires = restNames[info.rests&3], info.rule, info.expires
-		rec.Waited, rec.Request = boot-r.began, r.id
+		rec.Waited = boot - r.began
+		if info.resumes { // of others a request that is sent again is another one
+			rec.Request = r.id
+		}
 		seq, err := b.log.Append(&rec)
 		if err == nil {
 			ids, infos = append(ids, seq), append(infos, info)

@@ -103,7 +103,9 @@ func TestALockSentAgainHasTheAnswerThatGotLost(t *testing.T) {
 }
 
 func TestNobodyElseTakesASessionOver(t *testing.T) {
-	r, s := withKeeper(t, nil)
+	r, s := withKeeper(t, func(r *rig) {
+		r.policy = rules(r.files, "allow = [\"FILES\"]\n[[rule]]\nname = \"all\"\nusers = [\"*\"]\npaths = [\"FILES\"]\ncan = [\"lock\"]\n")
+	})
 	p := r.dial2()
 	held := p.granted(attached(r.file("a")))
 	s.crash()

@@ -36,6 +36,8 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	l.Close()
 
 	if b.giving.Load() && b.keeping.wanted {
+		stopTime() // no lease ends, and no keeper is looked for, while we leave
+		timekeeper.Wait()
 		err = errors.Join(err, b.handOver())
 	} else {
 		b.drain(work)

@@ -97,12 +97,15 @@ func unexpected(m wire.Message) error {
 	return &Error{Code: CodeInternal, Text: fmt.Sprintf("lockerd answered with an unexpected message of type %#x", uint8(m.Type()))}
 }
 
+// errHungUp is the end of a connection that nobody has announced.
+var errHungUp = errors.New("it closed the connection")
+
 // ended words what a read or write says when the other end has gone.
 func ended(err error) error {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
-		return errors.New("it closed the connection")
+		return errHungUp
 	}
 	return cause(err)
 }

@@ -131,8 +131,9 @@ func TestWaitingLockTellsItsPlaceAndAsksAgain(t *testing.T) {
 	})
 }
 
-// pending counts the requests that the client waits for.
+// pending counts the requests that the client waits for, when all that it was told has arrived.
 func pending(c *Client) int {
+	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.calls)

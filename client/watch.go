@@ -14,16 +14,11 @@ func (c *Client) Watch(ctx context.Context, changed func() error) error {
 		return err
 	}
 	k := newCall()
-	id, err := c.begin(k)
-	if err != nil {
-		return err
-	}
-	defer c.forget(id)
-	if err := c.send(ctx, id, &wire.Watch{}); err != nil {
+	if err := c.send(k, &wire.Watch{}); err != nil {
 		return err
 	}
 	// Requests are taken in order: what changed asks for is answered after the watch has begun, so no change is missed.
-	err = changed()
+	err := changed()
 	for err == nil {
 		select {
 		case <-k.news:
@@ -39,8 +34,11 @@ func (c *Client) Watch(ctx context.Context, changed func() error) error {
 			err = ctx.Err()
 		}
 	}
-	bye, stop := context.WithTimeout(context.WithoutCancel(ctx), settle)
-	defer stop()
-	c.dismiss(bye, id) // if it cannot be sent, the connection has ended and the watch with it
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(k)
+	if k.sent {
+		c.dismiss(k) // if it cannot be sent, the client has ended and the watch with it
+	}
 	return err
 }

@@ -17,38 +17,32 @@ const (
 	defaultConfig = "/etc/locker/locker.toml"
 	defaultSocket = "/run/locker.sock"
 	defaultState  = "/var/lib/locker"
+	defaultKeeper = "/run/lockerd-keeper/keeper.sock"
 )
-
-const usage = `lockerd holds kernel file locks for users whom the policy allows.
-
-Usage: lockerd [--config FILE] [--socket PATH] [--state-dir DIR]
-       lockerd --allow PATH... [--socket PATH] [--state-dir DIR]
-       lockerd --check [--config FILE]
-
-  --config FILE       the policy (default ` + defaultConfig + `)
-  --allow PATH        no policy file: serve root and the user who runs lockerd, for this path
-                      and all below it; can be given several times
-  --socket PATH       where to listen (default: the policy's if it names one, $LOCKER_SOCKET,
-                      ` + defaultSocket + `)
-  --state-dir DIR     where the log is kept (default: the policy's if it names one, ` + defaultState + `;
-                      not root: $XDG_STATE_HOME/locker or ~/.local/state/locker)
-  --check             say whether lockerd would start with the policy, and exit
-  --log-level LEVEL   trace, debug, info, warn or error (default info)
-  --log-format FORM   text or json (default text)
-  --version, --help
-
-SIGHUP takes the policy file anew; SIGTERM drains and stops.
-Exit status: 0 stopped as asked, 1 failed, 2 wrong usage.
-`
 
 var errHelp = errors.New("help wanted")
 
+// role is which of its processes lockerd is.
+type role uint8
+
+const (
+	foreground role = iota + 1 // keeper, and parent of a broker
+	keeperAlone
+	brokerAlone
+)
+
+// noKeeper is what --keeper says for a broker whose locks end with it.
+const noKeeper = "none"
+
 // options are the words on the command line, checked but not yet completed by the policy.
 type options struct {
+	role               role
 	config             string
 	configGiven        bool
 	socket, stateDir   string
 	allow              []string
+	keeper             string // socket of the keeper, or noKeeper
+	acceptBrokenLog    bool
 	check, version     bool
 	logLevel, logForm  string
 	environmentSocket  string
@@ -56,14 +50,24 @@ type options struct {
 }
 
 func parseOptions(args []string, getenv func(string) string) (options, error) {
-	var o options
+	o := options{role: foreground}
+	name := "lockerd"
+	if len(args) > 0 && (args[0] == "keeper" || args[0] == "broker") {
+		o.role = brokerAlone
+		if args[0] == "keeper" {
+			o.role = keeperAlone
+		}
+		name, args = "lockerd "+args[0], args[1:]
+	}
 	var help bool
-	f := pflag.NewFlagSet("lockerd", pflag.ContinueOnError)
+	f := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	f.SetOutput(discard{})
 	f.StringVar(&o.config, "config", defaultConfig, "")
 	f.StringArrayVar(&o.allow, "allow", nil, "")
 	f.StringVar(&o.socket, "socket", "", "")
 	f.StringVar(&o.stateDir, "state-dir", "", "")
+	f.StringVar(&o.keeper, "keeper", defaultKeeper, "")
+	f.BoolVar(&o.acceptBrokenLog, "accept-broken-log", false, "")
 	f.BoolVar(&o.check, "check", false, "")
 	f.StringVar(&o.logLevel, "log-level", "info", "")
 	f.StringVar(&o.logForm, "log-format", "text", "")
@@ -75,16 +79,18 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		}
 		return o, err
 	}
+	if help {
+		return o, errHelp
+	}
+	if err := o.misplaced(f); err != nil {
+		return o, err
+	}
 	o.configGiven = f.Changed("config")
 	if abs, err := absolute(o.config); err == nil {
 		o.config = abs // so that errors, status and log name it as anybody can find it
 	}
 	o.environmentSocket, o.stateHome, o.userDir = getenv("LOCKER_SOCKET"), getenv("XDG_STATE_HOME"), getenv("HOME")
 	switch {
-	case help:
-		return o, errHelp
-	case f.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.configGiven && len(o.allow) > 0:
 		return o, errors.New("--config and --allow exclude each other: the whitelist stands in the policy file")
 	case o.check && len(o.allow) > 0:
@@ -94,7 +100,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	case !oneOf(o.logForm, "text", "json"):
 		return o, fmt.Errorf("--log-format is text or json, not %q", o.logForm)
 	}
-	for _, flag := range []string{"socket", "state-dir", "config"} {
+	for _, flag := range []string{"socket", "state-dir", "config", "keeper"} {
 		if f.Changed(flag) && f.Lookup(flag).Value.String() == "" {
 			return o, fmt.Errorf("--%s needs a path", flag)
 		}
@@ -107,6 +113,32 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		o.allow[i] = abs
 	}
 	return o, nil
+}
+
+// misplaced refuses what does not go with the role.
+func (o options) misplaced(f *pflag.FlagSet) error {
+	if f.NArg() > 0 {
+		if oneOf(f.Arg(0), "keeper", "broker") {
+			return fmt.Errorf("%q is the first word or none: lockerd %s [flags]", f.Arg(0), f.Arg(0))
+		}
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	switch o.role {
+	case keeperAlone:
+		for _, flag := range []string{"config", "allow", "socket", "state-dir", "accept-broken-log", "check"} {
+			if f.Changed(flag) {
+				return fmt.Errorf("--%s is not for the keeper: it knows neither policy nor clients nor the log", flag)
+			}
+		}
+		if o.keeper == noKeeper {
+			return errors.New("--keeper none is for the broker; the keeper needs a socket")
+		}
+	case foreground:
+		if f.Changed("keeper") {
+			return errors.New("--keeper goes with 'lockerd broker' and 'lockerd keeper'; lockerd alone is its own keeper")
+		}
+	}
+	return nil
 }
 
 // discard swallows what pflag would print: errors are ours to word.
@@ -147,6 +179,9 @@ type settings struct {
 	group              int // -1: leave it
 	stateDir, auditDir string
 }
+
+// keeperSocket is where lockerd in the foreground keeps.
+func (s settings) keeperSocket() string { return filepath.Join(s.stateDir, "keeper.sock") }
 
 // settle completes the options by the policy: a flag wins over the policy, the policy over the environment.
 func (o options) settle(p *authz.Policy) (settings, error) {
@@ -206,20 +241,4 @@ func (o options) defaultStateDir(euid int) (string, error) {
 		return filepath.Join(o.userDir, ".local", "state", "locker"), nil
 	}
 	return "", errors.New("no place for the log: set XDG_STATE_HOME or HOME, or give --state-dir")
-}
-
-// makeStateDir makes the state directory, if it is not there, so that the group which reads the log gets through to it.
-//
-// Privileged: creates a directory that the administrator named; it is ours alone to write.
-func makeStateDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	switch err := os.Mkdir(dir, 0o755); {
-	case errors.Is(err, os.ErrExist):
-		return nil
-	case err != nil:
-		return err
-	}
-	return os.Chmod(dir, 0o755) // whatever the umask
 }

@@ -24,16 +24,17 @@ const lockSuffix = ".lock"
 type listener struct {
 	*net.UnixListener
 	settings settings
-	lock     int // descriptor; -1: passed by a service manager
-	bound    bool
+	lock     int  // descriptor; -1: passed by a service manager or our supervisor
+	bound    bool // under its name
+	left     bool // a broker of a lockerd that was killed still listens under the name
 }
 
 // listen makes the socket; publish gives it its name.
 //
 // Privileged: creates, chowns and chmods in the socket's directory, which must not be writable by others, so an attacker
 // controls neither names nor what they lead to.
-func listen(s settings) (*listener, error) {
-	passed, err := passedListener()
+func listen(s settings, supervised bool) (*listener, error) {
+	passed, err := passedListener(supervised)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func listen(s settings) (*listener, error) {
 		return nil, err
 	}
 	l := &listener{settings: s}
-	if l.lock, err = takeName(s.socket); err != nil {
+	if l.lock, l.left, err = takeName(s.socket); err != nil {
 		return nil, err
 	}
 	if err := l.bind(); err != nil {
@@ -71,27 +72,26 @@ func checkDir(dir string) error {
 	return nil
 }
 
-// takeName takes the lock on the socket's name.
+// takeName takes the lock on the socket's name. left: the lockerd that had it before has died, and its broker still listens.
 //
-// Privileged: creates a file that only we can open; O_NOFOLLOW, so that a link planted there leads nowhere.
-func takeName(socket string) (int, error) {
-	fd, err := unix.Open(socket+lockSuffix, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	if err != nil {
-		return -1, fmt.Errorf("open %q, which says who owns the socket: %w; choose another place with --socket", socket+lockSuffix, err)
+// Privileged: creates a file that only we can open.
+func takeName(socket string) (fd int, left bool, err error) {
+	fd, before, err := takeLock(socket + lockSuffix)
+	if held := heldBy(0); errors.As(err, &held) {
+		return -1, false, fmt.Errorf("another lockerd serves %q%s; stop it first, or give --socket", socket, serverOf(socket))
+	} else if err != nil {
+		return -1, false, fmt.Errorf("lock %q, which says who owns the socket: %w; choose another place with --socket", socket+lockSuffix, err)
 	}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// A server that does not know this lock may be listening: the 2016 locker, or something else altogether. The broker of a
+	// lockerd that had the name is known by who has called listen(2): unix(7), SO_PEERCRED.
+	who := serverOf(socket)
+	left = who != "" && before > 0 && who == processName(before)
+	if who != "" && !left {
 		unix.Close(fd)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return -1, fmt.Errorf("another lockerd serves %q%s; stop it first, or give --socket", socket, serverOf(socket))
-		}
-		return -1, fmt.Errorf("lock %q: %w", socket+lockSuffix, err)
+		return -1, false, fmt.Errorf("another program serves %q%s; stop it first, or give --socket", socket, who)
 	}
-	// A server that does not know this lock may be listening: the 2016 locker, or something else altogether.
-	if pid := serverOf(socket); pid != "" {
-		unix.Close(fd)
-		return -1, fmt.Errorf("another program serves %q%s; stop it first, or give --socket", socket, pid)
-	}
-	return fd, nil
+	sign(fd)
+	return fd, left, nil
 }
 
 // serverOf names the process that listens on a socket as " (pid N)", "" if nobody does.
@@ -104,15 +104,22 @@ func serverOf(socket string) string {
 		return ""
 	}
 	defer c.Close()
-	pid := " (pid unknown)"
+	pid := -1
 	if raw, err := c.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) {
 			if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-				pid = fmt.Sprintf(" (pid %d)", cred.Pid)
+				pid = int(cred.Pid)
 			}
 		})
 	}
-	return pid
+	return processName(pid)
+}
+
+func processName(pid int) string {
+	if pid < 0 {
+		return " (pid unknown)"
+	}
+	return fmt.Sprintf(" (pid %d)", pid)
 }
 
 // bind makes the socket under its first name, with the owner and the mode that it shall have.
@@ -133,22 +140,29 @@ func (l *listener) bind() error {
 	}
 	u.SetUnlinkOnClose(false) // release unlinks it, while it still has the right to the name
 	l.UnixListener = u
+	return s.dress(first)
+}
+
+// dress gives a socket of ours the owner and the mode that the policy wants.
+//
+// Privileged: chowns and chmods a socket in a directory that others cannot write.
+func (s settings) dress(name string) error {
 	if s.group >= 0 {
-		if err := unix.Fchownat(unix.AT_FDCWD, first, -1, s.group, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return fmt.Errorf("give %q to group %d: %w", first, s.group, err)
+		if err := unix.Fchownat(unix.AT_FDCWD, name, -1, s.group, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return fmt.Errorf("give %q to group %d: %w", name, s.group, err)
 		}
 	}
-	if err := os.Chmod(first, s.mode); err != nil {
+	if err := os.Chmod(name, s.mode); err != nil {
 		return fmt.Errorf("set the socket's mode: %w", err)
 	}
 	return nil
 }
 
-// publish gives the socket its name, in the place of a stale one.
+// publish gives the socket its name, in the place of a stale one. Once is enough.
 //
 // Privileged: renames within a directory that others cannot write.
 func (l *listener) publish() error {
-	if l.lock < 0 {
+	if l.lock < 0 || l.bound {
 		return nil
 	}
 	if err := os.Rename(l.settings.socket+newSuffix, l.settings.socket); err != nil {
@@ -158,12 +172,17 @@ func (l *listener) publish() error {
 	return nil
 }
 
-// name is where clients find the socket. One that was passed is where the service manager has put it.
+// ours reports whether lockerd has made the socket, and not a service manager.
+func (l *listener) ours() bool {
+	return l.lock >= 0 || l.Addr().String() == l.settings.socket+newSuffix // by our supervisor, before it had its name
+}
+
+// name is where clients find the socket. One of a service manager is where that has put it.
 func (l *listener) name() string {
-	if l.lock < 0 {
-		return l.Addr().String()
+	if l.ours() {
+		return l.settings.socketName
 	}
-	return l.settings.socketName
+	return l.Addr().String()
 }
 
 // closed says how a socket that the service manager made keeps people out whom the policy wants to let in; "" if it does not.
@@ -172,7 +191,7 @@ func (l *listener) name() string {
 // Privileged: looks at a socket that the service manager made.
 func (l *listener) closed() string {
 	var st unix.Stat_t
-	if l.lock >= 0 || unix.Stat(l.name(), &st) != nil {
+	if l.ours() || unix.Stat(l.name(), &st) != nil {
 		return ""
 	}
 	s := l.settings

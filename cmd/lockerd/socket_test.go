@@ -23,7 +23,7 @@ func place(t *testing.T) settings {
 
 func mustListen(t *testing.T, s settings) *listener {
 	t.Helper()
-	l, err := listen(s)
+	l, err := listen(s, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestOneServerOwnsASocketsName(t *testing.T) {
 	defer first.release()
 	// Before it is published, and after.
 	for range 2 {
-		second, err := listen(s)
+		second, err := listen(s, false)
 		if err == nil {
 			second.release()
 			t.Fatal("two servers have the name")
@@ -91,7 +91,7 @@ func TestOneServerOwnsASocketsName(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := listen(s); !strings.Contains(err.Error(), "(pid "+strconv.Itoa(os.Getpid())+")") {
+	if _, err := listen(s, false); !strings.Contains(err.Error(), "(pid "+strconv.Itoa(os.Getpid())+")") {
 		t.Errorf("error %q does not name the process", err)
 	}
 }
@@ -102,7 +102,7 @@ func TestSocketOfAProgramWithoutOurLockIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(s); err == nil || !strings.Contains(err.Error(), "another program serves") {
+	if _, err := listen(s, false); err == nil || !strings.Contains(err.Error(), "another program serves") {
 		t.Errorf("error %v", err)
 	}
 	// When it has gone, what it left is replaced.
@@ -120,7 +120,7 @@ func TestWhatIsNoSocketIsNotReplaced(t *testing.T) {
 	if err := os.WriteFile(s.socket, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(s); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+	if _, err := listen(s, false); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("error %v", err)
 	}
 	if text, _ := os.ReadFile(s.socket); string(text) != "precious" {
@@ -134,7 +134,7 @@ func TestSocketsDirectoryMayNotBeWritableByOthers(t *testing.T) {
 		if err := os.Chmod(filepath.Dir(s.socket), mode); err != nil {
 			t.Fatal(err)
 		}
-		l, err := listen(s)
+		l, err := listen(s, false)
 		if (err == nil) != fine {
 			t.Errorf("mode %v: error %v", mode, err)
 		}
@@ -150,7 +150,7 @@ func TestPlantedLinkInPlaceOfTheNamesLockIsNotFollowed(t *testing.T) {
 	if err := os.Symlink(victim, s.socket+lockSuffix); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := listen(s); err == nil {
+	if l, err := listen(s, false); err == nil {
 		l.release()
 		t.Error("it was followed")
 	}

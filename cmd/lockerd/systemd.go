@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,53 +14,91 @@ import (
 // firstPassed is the first descriptor that a service manager hands over. sd_listen_fds(3).
 const firstPassed = 3
 
-// passedListener takes the listening socket of a service manager; nil without one.
-func passedListener() (*net.UnixListener, error) {
+// passedListener takes the listening socket of a service manager, or of our supervisor; nil without one.
+func passedListener(supervised bool) (*net.UnixListener, error) {
 	pid, n := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
 	// Not for our children, and not twice.
 	os.Unsetenv("LISTEN_PID")
 	os.Unsetenv("LISTEN_FDS")
 	os.Unsetenv("LISTEN_FDNAMES")
-	if pid != strconv.Itoa(os.Getpid()) || n == "" || n == "0" {
+	// A supervisor in Go cannot know the pid of its child before it runs.
+	if pid != strconv.Itoa(os.Getpid()) && !supervised || n == "" || n == "0" {
 		return nil, nil
 	}
 	if n != "1" {
 		return nil, fmt.Errorf("the service manager passed %s sockets, and lockerd takes one", n)
 	}
-	unix.CloseOnExec(firstPassed)
-	f := os.NewFile(firstPassed, "listener")
-	defer f.Close() // FileListener keeps a duplicate
-	l, err := net.FileListener(f)
+	u, err := listenerOf(firstPassed)
 	if err != nil {
 		return nil, fmt.Errorf("take the socket that the service manager passed: %w", err)
 	}
-	u, ok := l.(*net.UnixListener)
-	if !ok {
-		return nil, errors.Join(errors.New("the socket that the service manager passed is not a unix stream socket"), l.Close())
-	}
-	u.SetUnlinkOnClose(false) // the name is the service manager's
 	return u, nil
 }
 
-// notify tells the service manager, if there is one. sd_notify(3). What it makes of it is not ours to know.
-func notify(state string) {
-	name := os.Getenv("NOTIFY_SOCKET")
-	if name == "" {
+// listenerOf makes a listener of a descriptor that came from before this program ran. The name of the socket is not ours to
+// remove.
+func listenerOf(fd int) (*net.UnixListener, error) {
+	unix.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "listener")
+	defer f.Close() // FileListener keeps a duplicate
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(errors.New("it is not a unix socket that listens"), l.Close())
+	}
+	u.SetUnlinkOnClose(false)
+	return u, nil
+}
+
+// supervisorVariable holds the number of the descriptor over which a broker tells its supervisor how it is.
+const supervisorVariable = "LOCKERD_SUPERVISOR"
+
+// manager is who wants to know how we are: a service manager, the supervisor that started this broker, or nobody.
+type manager struct {
+	supervisor int    // descriptor of a packet socket; -1: none
+	address    string // of the service manager; "": none
+}
+
+func newManager() manager {
+	m := manager{supervisor: -1, address: os.Getenv("NOTIFY_SOCKET")}
+	if fd, err := strconv.Atoi(os.Getenv(supervisorVariable)); err == nil && fd > 2 {
+		m.supervisor = fd
+		unix.CloseOnExec(fd)
+	}
+	os.Unsetenv(supervisorVariable) // not for our children
+	return m
+}
+
+func (m manager) supervised() bool { return m.supervisor >= 0 }
+
+// say tells in the words of sd_notify(3). What is made of it is not ours to know.
+func (m manager) say(words ...string) {
+	text := strings.Join(words, "\n")
+	if m.supervised() {
+		// MSG_DONTWAIT, MSG_NOSIGNAL: a supervisor that hangs or has died must not stop the broker. send(2).
+		_, _ = unix.SendmsgN(m.supervisor, []byte(text), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		return
 	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if m.address == "" {
+		return
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: m.address, Net: "unixgram"})
 	if err != nil {
 		return
 	}
 	defer c.Close()
-	c.Write([]byte(state))
+	c.Write([]byte(text))
 }
 
-// monotonicMicroseconds is CLOCK_MONOTONIC as RELOADING=1 wants it.
-func monotonicMicroseconds() string {
+// reloading is what a reload begins with; READY=1 ends it.
+func reloading() string {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return "0"
+	usec := int64(0)
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err == nil {
+		usec = ts.Nano() / 1000
 	}
-	return strconv.FormatInt(ts.Nano()/1000, 10)
+	return "RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(usec, 10)
 }

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"locker/audit"
+	"locker/authz"
+	"locker/broker"
+	"locker/keeper"
+)
+
+// office is all that a broker is given by its process.
+type office struct {
+	options  options
+	settings settings
+	policy   *authz.Policy
+	reload   func() (*authz.Policy, error) // nil: there is no policy file
+	logger   hclog.Logger
+	manager  manager
+	listener *listener
+	drain    context.Context  // done: let go of everything in order, and end
+	handOver <-chan struct{}  // closed: another broker follows; end, and leave everything to the keeper
+	hangups  <-chan os.Signal // take the policy file anew
+}
+
+// serveClients is 'lockerd broker', the process that serves clients.
+func serveClients(o options, stderr io.Writer) error {
+	unix.Umask(0o077) // whatever is created is for us alone until it is given away on purpose. umask(2)
+	at := office{options: o, logger: newLogger(o, stderr), manager: newManager()}
+	if at.manager.supervised() {
+		callMyself("lockerd")
+	}
+	// Before anything that a signal could interrupt half-way: a SIGHUP while starting must not kill.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	at.hangups = hup
+	drain, drained := signal.NotifyContext(context.Background(), unix.SIGINT)
+	defer drained()
+	at.drain = drain
+	over, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	at.handOver = over.Done()
+
+	var err error
+	if at.policy, at.reload, err = loadPolicy(o); err != nil {
+		return err
+	}
+	if at.settings, err = o.settle(at.policy); err != nil {
+		return err
+	}
+	// First of all the right to the socket's name: a second lockerd is told so, and leaves nothing behind.
+	if at.listener, err = listen(at.settings, at.manager.supervised()); err != nil {
+		return err
+	}
+	defer at.listener.release()
+	if err := makeStateDir(at.settings.stateDir); err != nil {
+		return err
+	}
+	return runBroker(at)
+}
+
+// open makes the socket appear under its name, and tells whoever started us.
+func (at office) open() error {
+	if err := at.listener.publish(); err != nil {
+		return err
+	}
+	if at.manager.supervised() && at.listener.ours() {
+		// The policy may be another than when the supervisor made the socket.
+		if err := at.settings.dress(at.listener.name()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			at.logger.Warn("the socket's owner and mode", "error", err)
+		}
+	}
+	socket := at.listener.name()
+	if problem := at.listener.closed(); problem != "" {
+		at.logger.Warn("the service manager's socket", "problem", problem)
+	}
+	at.logger.Info("serving", "socket", socket, "policy", at.policy.File, "allow", strings.Join(at.policy.Allow, " "), "state_dir", at.settings.stateDir, "version", version)
+	at.manager.say("READY=1", "STATUS=serving "+socket)
+	return nil
+}
+
+// runBroker takes over what the keeper has, opens the log, makes the broker and serves until it is told to end.
+func runBroker(at office) error {
+	ctx, stop := context.WithCancel(at.drain)
+	defer stop()
+	config := broker.Config{Policy: at.policy, Logger: at.logger, Version: version, Reload: at.reload, BootID: bootID(), NeedsRestart: at.needsRestart}
+	// Before the log is opened: the numbers of the holds there are a floor for its own, should it have been lost.
+	if at.options.keeper != noKeeper && !keeper.Seeded("no-keeper") {
+		if err := at.takeKeeper(ctx, &config); err != nil {
+			return err
+		}
+	}
+	var err error
+	config.Log, err = audit.Open(audit.Config{
+		Dir: at.settings.auditDir, SegmentSize: at.policy.Audit.SegmentSize, GID: groupAdm(), BootID: config.BootID, Floor: config.Past.Highest,
+		AcceptBroken: at.options.acceptBrokenLog, Warn: at.logger.Warn,
+	})
+	if err != nil {
+		return err
+	}
+	again := make(chan struct{}, 1)
+	if config.Keeper != nil {
+		config.Restart = func() {
+			select {
+			case again <- struct{}{}:
+			default: // once is enough
+			}
+		}
+	}
+	keeper.Step("start.log")
+	b, err := broker.New(ctx, config)
+	if err != nil {
+		return errors.Join(err, config.Log.Close())
+	}
+	// The socket appears under its name only now: the locks of the last run are held again before anybody is served.
+	if err := at.open(); err != nil {
+		return errors.Join(err, b.Close(), config.Log.Close())
+	}
+	minding := make(chan struct{})
+	go func() {
+		defer close(minding)
+		at.mind(ctx, stop, again, b)
+	}()
+	err = b.Serve(ctx, at.listener.UnixListener)
+	at.manager.say("STOPPING=1")
+	stop()
+	<-minding
+	err = errors.Join(err, config.Log.Close())
+	at.logger.Info("stopped")
+	if at.drain.Err() != nil {
+		at.manager.say(saysDrained)
+	}
+	return err
+}
+
+// takeKeeper connects to the keeper and lists what it has.
+func (at office) takeKeeper(ctx context.Context, c *broker.Config) (err error) {
+	if c.Keeper, err = dialKeeper(ctx, at.options.keeper); err != nil {
+		return err
+	}
+	c.Redial = func(ctx context.Context) (*keeper.Conn, error) { return dialKeeper(ctx, at.options.keeper) }
+	c.Listed, c.Past, err = c.Keeper.List(ctx)
+	return err
+}
+
+// mind heeds signals, and the broker's wish to be started again, until ctx is done.
+func (at office) mind(ctx context.Context, stop func(), again <-chan struct{}, b *broker.Broker) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-at.handOver:
+			b.HandOver()
+			stop()
+		case <-again:
+			b.HandOver()
+			stop()
+		case <-at.hangups:
+			at.manager.say(reloading())
+			b.Reload(ctx) // says in the log what came of it
+			at.manager.say("READY=1")
+		}
+	}
+}
+
+// needsRestart says what of a policy only a process takes up that starts with it.
+func (at office) needsRestart(p *authz.Policy) (words []string) {
+	then, now := at.policy.Server, p.Server
+	if at.policy.Audit != p.Audit {
+		words = append(words, "segment_size")
+	}
+	if at.listener.ours() && (then.SocketMode != now.SocketMode || then.SocketGroup != now.SocketGroup || then.HasSocketGroup != now.HasSocketGroup) {
+		words = append(words, "socket_mode and socket_group")
+	}
+	return words
+}
+
+// bootID is what the kernel calls this run of the machine; empty if it does not say, and then no log is of this run.
+//
+// Privileged: reads what proc says of the kernel.
+func bootID() string {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	orphanPatience = 10 * time.Second // until the broker of a lockerd that was killed has found us, and sent all that it holds
+	orphanEnd      = 10 * time.Second // until it has ended then
+)
+
+// takeOver finds a broker that is left from a lockerd that was killed, gets copies of all that it holds, and ends it, so that a
+// broker of ours can go on where it was. Clients that connect meanwhile queue in our socket.
+func (s *supervisor) takeOver() error {
+	pid := logHolder(s.settings.auditDir)
+	if pid == 0 {
+		if s.public.left {
+			return fmt.Errorf("another program serves %q%s; stop it first, or give --socket", s.settings.socket, serverOf(s.settings.socket))
+		}
+		return nil
+	}
+	// It may be one that has nothing to do with us: then it does not come.
+	late := time.NewTimer(orphanPatience)
+	defer late.Stop()
+	for int(s.syncedBy.Load()) != pid {
+		select {
+		case <-s.synced:
+		case sig := <-s.signals:
+			if sig == unix.SIGTERM || sig == unix.SIGINT {
+				return exitCode(0)
+			}
+		case <-late.C:
+			return fmt.Errorf("the state directory %q is %w; stop it first, or give --state-dir", s.settings.stateDir, heldBy(pid))
+		}
+	}
+	s.logger.Info("taking over from the broker of a lockerd that was killed", "pid", pid)
+	if err := s.public.publish(); err != nil {
+		return err
+	}
+	s.served = true // there are locks to lose
+	// Whichever way it ends, we have all that it holds.
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("end the broker of a lockerd that was killed, pid %d: %w", pid, err)
+		}
+		end := time.Now().Add(orphanEnd)
+		for ; time.Now().Before(end); time.Sleep(2 * time.Millisecond) { // its log is free once it is gone
+			if logHolder(s.settings.auditDir) != pid {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("the broker of a lockerd that was killed, pid %d, does not end", pid)
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// An upgrade replaces the program of the running foreground lockerd by the one that is installed now. The sockets, the rights to
+// their names and the broker go through execve(2); the copies of locks do not. The broker, which sees the keeper go, sends them
+// again to the new program; only when that has them all is the broker replaced as well. A lock so always has two owners, or a
+// broker that runs and a keeper that is being filled.
+
+// triedAtMost is how long a new program may take to show that it works.
+const triedAtMost = 5 * time.Second
+
+// upgrade is how far one is.
+type upgrade struct {
+	tried   chan error // what came of trying the new program; nil: none is being tried
+	ready   bool       // it works: it takes our place as soon as nothing can get lost by that
+	replace int        // pid of the broker that the program before this one started; 0: there is none any more
+	told    bool       // that broker is told to make way
+}
+
+// beginUpgrade tries the program that is there now. A signal that comes while an upgrade is under way changes nothing.
+func (s *supervisor) beginUpgrade() {
+	u := &s.upgrade
+	if s.stopping || u.tried != nil || u.ready || u.replace != 0 {
+		return
+	}
+	s.logger.Info("upgrade: trying the program that is installed now", "program", s.self)
+	tried := make(chan error, 1) // so that it ends though the loop has ended
+	u.tried = tried
+	go func() { tried <- tryProgram(s.self, s.o) }()
+}
+
+// tryProgram finds out whether a program is a lockerd that would start.
+//
+// Privileged: runs the program that is where ours was: whoever can write there has been trusted with that at our start.
+func tryProgram(program string, o options) error {
+	ctx, cancel := context.WithTimeout(context.Background(), triedAtMost)
+	defer cancel()
+	tries := [][]string{{"--version"}}
+	if len(o.allow) == 0 {
+		tries = append(tries, []string{"--check", "--config", o.config})
+	}
+	for _, args := range tries {
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.WaitDelay = time.Second // whoever has inherited its output
+		out, err := cmd.CombinedOutput()
+		said := strings.TrimSpace(string(out))
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("%s %s: no answer within %v", program, args[0], triedAtMost)
+		case err != nil:
+			return fmt.Errorf("%s %s: %w: %.300s", program, args[0], err, said)
+		case args[0] == "--version" && !strings.HasPrefix(said, "lockerd "):
+			return fmt.Errorf("%s --version: it says %.100q and is no lockerd", program, said)
+		}
+	}
+	return nil
+}
+
+// tried goes on with an upgrade, or gives it up.
+func (s *supervisor) tried(err error) {
+	s.upgrade.tried = nil
+	if err != nil {
+		s.logger.Error("upgrade refused, everything stays as it is", "error", err)
+		return
+	}
+	s.upgrade.ready = true
+}
+
+// goOnUpgrading does the next step of an upgrade if its time has come.
+func (s *supervisor) goOnUpgrading() {
+	u := &s.upgrade
+	if s.over || s.stopping || s.broker == nil || !s.broker.ready {
+		return
+	}
+	pid := s.broker.process.Pid
+	if int(s.syncedBy.Load()) != pid {
+		return // it has sent us nothing yet: now we may have the only copy of a lock
+	}
+	switch {
+	case u.ready:
+		u.ready = false
+		s.logger.Info("upgrade: the new program takes over", "program", s.self)
+		s.manager.say(reloading())
+		err := s.become()
+		s.logger.Error("upgrade failed, everything stays as it is", "error", err)
+		s.manager.say("READY=1")
+	case u.replace == pid && !u.told:
+		u.told = true
+		s.broker.process.Signal(unix.SIGTERM)
+	}
+}
+
+// brokerReady ends an upgrade with the first broker of the new program.
+func (u *upgrade) brokerReady(s *supervisor) {
+	if u.replace != 0 && u.replace != s.broker.process.Pid {
+		u.replace, u.told = 0, false
+		s.logger.Info("upgraded", "version", version, "broker", s.broker.process.Pid)
+	}
+}
+
+// become runs the program that is installed now in our place. It comes back only if that cannot be.
+//
+// Privileged: as tryProgram.
+func (s *supervisor) become() error {
+	text, free, err := s.carry()
+	defer free()
+	if err != nil {
+		return fmt.Errorf("carry descriptors over: %w", err)
+	}
+	env := append(os.Environ(), carriedVariable+"="+text)
+	// Until the new program has handlers of its own, another SIGUSR2 must not kill it, so it is ignored; the signals that must not
+	// get lost wait, blocked in the one thread that remains. execve(2), signal(7).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signal.Ignore(unix.SIGUSR2)
+	defer signal.Notify(s.signals, unix.SIGUSR2)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, mustNotGetLost(), nil); err != nil {
+		return fmt.Errorf("block signals: %w", err)
+	}
+	defer unblockSignals()
+	if len(s.signals) > 0 {
+		return errors.New("a signal came first") // which the new program would not see
+	}
+	return fmt.Errorf("run %s: %w", s.self, unix.Exec(s.self, os.Args, env))
+}
+
+// mustNotGetLost are the signals that somebody waits for us to heed.
+func mustNotGetLost() *unix.Sigset_t {
+	var set unix.Sigset_t
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
+		const bits = 8 * unsafe.Sizeof(set.Val[0])
+		set.Val[uintptr(sig-1)/bits] |= 1 << (uintptr(sig-1) % bits)
+	}
+	return &set
+}
+
+// unblockSignals ends what become has begun, in this thread and those that it starts. The one in which Go waits for signals is
+// unblocked by Notify.
+func unblockSignals() { _ = unix.PthreadSigmask(unix.SIG_UNBLOCK, mustNotGetLost(), nil) }

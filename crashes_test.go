@@ -1,0 +1,118 @@
+package locker_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// broker is the pid of the broker that lockerd has as its child; lockerd's own if it has none. 0: there is none now.
+func (d *daemon) broker() int {
+	if len(d.cmd.Args) > 1 && d.cmd.Args[1] == "broker" {
+		return d.cmd.Process.Pid
+	}
+	children := childrenOf(d.cmd.Process.Pid)
+	if len(children) == 0 {
+		return 0
+	}
+	return children[0]
+}
+
+// childrenOf gives the children of a process that are alive. proc(5), /proc/PID/stat.
+func childrenOf(pid int) []int {
+	var children []int
+	names, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		// After the last ")": a program's name may hold one.
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(fields) > 1 && fields[1] == strconv.Itoa(pid) && fields[0] != "Z" {
+			child, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			if err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children
+}
+
+// slay broker|lockerd [NAME]: kill one of the two processes. Of a broker, wait until there is another that is ready; of lockerd,
+// until it is gone: its broker is left.
+func scriptSlay(ts *testscript.TestScript, neg bool, args []string) {
+	d := stageOf(ts).find(ts, args[1:])
+	switch args[0] {
+	case "broker":
+		old := d.broker()
+		if old == 0 {
+			ts.Fatalf("there is no broker")
+		}
+		d.forget()
+		ts.Check(syscall.Kill(old, unix.SIGKILL))
+		if !d.awaitEvent("READY=1") {
+			ts.Fatalf("no other broker became ready")
+		}
+		if now := d.broker(); now == 0 || now == old {
+			ts.Fatalf("the broker was %d, and is %d", old, now)
+		}
+	case "lockerd":
+		d.orphan = true
+		ts.Check(d.cmd.Process.Kill())
+		<-d.exited
+	default:
+		ts.Fatalf("slay broker or lockerd, not %q", args[0])
+	}
+}
+
+// upgrade [NAME]: send SIGUSR2 and wait until the program that is installed now has taken over, and has a broker of its own.
+func scriptUpgrade(ts *testscript.TestScript, neg bool, args []string) {
+	d := stageOf(ts).find(ts, args)
+	old := d.broker()
+	d.forget()
+	ts.Check(d.cmd.Process.Signal(unix.SIGUSR2))
+	if !d.awaitEvent("RELOADING=1") || !d.awaitEvent("READY=1") {
+		ts.Fatalf("SIGUSR2 was not heeded")
+	}
+	if now := d.broker(); now == 0 || now == old {
+		ts.Fatalf("the broker was %d, and is %d", old, now)
+	}
+	d.fds = d.descriptors()
+}
+
+// forget drops the messages that have come until now.
+func (d *daemon) forget() {
+	for {
+		select {
+		case <-d.events:
+		default:
+			return
+		}
+	}
+}
+
+// install NAME PROGRAM: put a program at NAME as a package manager does, in the place of what is there.
+func scriptInstall(ts *testscript.TestScript, neg bool, args []string) {
+	from, to := args[1], ts.MkAbs(args[0])
+	if !strings.Contains(from, "/") {
+		for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+			if _, err := os.Stat(filepath.Join(dir, from)); err == nil {
+				from = filepath.Join(dir, from)
+				break
+			}
+		}
+	}
+	text, err := os.ReadFile(ts.MkAbs(from))
+	ts.Check(err)
+	next := fmt.Sprintf("%s.%d", to, os.Getpid())
+	ts.Check(os.WriteFile(next, text, 0o755))
+	ts.Check(os.Chmod(next, 0o755))
+	ts.Check(os.Rename(next, to))
+}
