@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -39,12 +38,12 @@ func (l *logCheck) read() (audit.Report, error) {
 	if l.grants == nil {
 		l.grants, l.gaps, l.losses = map[uint64]audit.Record{}, map[uint64]bool{}, map[uint64]bool{}
 	}
-	err = audit.Read(l.dir, audit.Filter{First: l.last + 1, Last: report.Last}, func(line []byte, r *audit.Record) error {
+	err = audit.Read(l.dir, audit.Filter{First: l.last + 1, Last: report.Last}, func(_ []byte, r *audit.Record) error {
 		l.last = r.Seq
 		switch {
 		case r.Event == audit.EventGrant:
 			l.grants[r.Seq] = *r
-		case bytes.Contains(line, []byte(`"gap_ns":`)):
+		case r.Gap > 0:
 			l.gaps[r.ID] = true
 		case r.Event == audit.EventLost:
 			l.gaps[r.ID], l.losses[r.ID] = true, true
