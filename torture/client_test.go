@@ -54,7 +54,7 @@ func clientMain(p part) error {
 	var work sync.WaitGroup
 	work.Go(func() { // ends when the memory says so
 		defer cancel()
-		tick := time.NewTicker(5 * time.Millisecond)
+		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for m.stop.Load() == 0 {
 			<-tick.C

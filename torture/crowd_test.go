@@ -58,7 +58,8 @@ func (r *run) part(name string, p part) *exec.Cmd {
 	if self, err := os.Executable(); err == nil {
 		cmd.Path = self
 	}
-	cmd.Env = append(os.Environ(), roleEnv+"="+name, partEnv+"="+string(text))
+	// One CPU each is enough for them; more would only make them look for each other's work.
+	cmd.Env = append(os.Environ(), roleEnv+"="+name, partEnv+"="+string(text), "GOMAXPROCS=1")
 	if out, err := openAppend(r.partLog()); err == nil {
 		cmd.Stdout, cmd.Stderr = out, out
 	}

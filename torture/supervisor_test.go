@@ -44,6 +44,9 @@ type supervisor struct {
 	starts  chan func() // run by the one thread that starts processes
 	nextArm func(r role) string
 
+	asking sync.Mutex     // guards asks, while it is asked
+	asks   *client.Client // nil: none yet
+
 	mu       sync.Mutex // guards what follows
 	current  [roles]*incarnation
 	withheld [roles]bool // do not start it again yet
@@ -196,21 +199,30 @@ func (s *supervisor) kill(p *incarnation, how string) {
 	p.cmd.Process.Signal(sig)
 }
 
-// status asks a broker how it is.
+// status asks the broker how it is, over one connection, which comes back to each new one.
 func (s *supervisor) status(ctx context.Context) (*client.Status, error) {
-	c, err := client.Dial(ctx, s.socket)
-	if err != nil {
-		return nil, err
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.asks == nil {
+		c, err := client.Dial(ctx, s.socket)
+		if err != nil {
+			return nil, err
+		}
+		s.asks = c
 	}
-	defer c.Close()
-	return c.Status(ctx)
+	st, err := s.asks.Status(ctx)
+	if err != nil {
+		s.asks.Close()
+		s.asks = nil
+	}
+	return st, err
 }
 
 // settled waits until both serve, and know each other.
 func (s *supervisor) settled(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("broker and keeper do not serve again within %v", patience))
 	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
+	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		generation, asked := s.generation(), now()
@@ -239,4 +251,10 @@ func (s *supervisor) end() {
 		}
 	}
 	s.reaped.Wait()
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.asks != nil {
+		s.asks.Close()
+		s.asks = nil
+	}
 }
