@@ -15,7 +15,7 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 	waiter := client.Row{Kind: wire.RowWaiter, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Shared, Life: wire.Attached, User: "alice", UID: 1001, PID: 77, Since: now, Position: 1}
 	outside := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 2231, Command: "smbd \x1b"}
 	nobody := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 3, Path: "/b", Mode: wire.Exclusive, Life: wire.Attached}
-	strange := client.Row{Kind: wire.RowOutside + 1, Dev: 1, Ino: 4, Path: "/c"}
+	strange := client.Row{Kind: wire.RowOrphan + 1, Dev: 1, Ino: 4, Path: "/c"}
 	files := gather([]client.Row{waiter, outside, nobody, strange})
 	var got []string
 	for _, f := range files {

@@ -14,6 +14,7 @@ const (
 	stateHeld    = "held"
 	stateEnding  = "ending"
 	stateWaits   = "waits "
+	stateOrphan  = "orphan" // held, and its client has not come back yet to a lockerd that was restarted
 	stateLost    = "lost"
 	stateOutside = "outside" // the kernel's lock of a program that does not go through lockerd
 )
