@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -14,6 +15,7 @@ import (
 	"locker/audit"
 	"locker/authz"
 	"locker/broker"
+	"locker/flock"
 	"locker/keeper"
 )
 
@@ -29,12 +31,30 @@ type office struct {
 	drain    context.Context  // done: let go of everything in order, and end
 	handOver <-chan struct{}  // closed: another broker follows; end, and leave everything to the keeper
 	hangups  <-chan os.Signal // take the policy file anew
+	opened   bool             // clients have been let in
 }
 
 // serveClients is 'lockerd broker', the process that serves clients.
 func serveClients(o options, stderr io.Writer) error {
-	unix.Umask(0o077) // whatever is created is for us alone until it is given away on purpose. umask(2)
 	at := office{options: o, logger: newLogger(o, stderr), manager: newManager()}
+	err := serveAt(&at)
+	if err != nil && !at.opened && at.manager.address != "" {
+		// The service manager will start it again at once, as it should after a crash, but in vain.
+		select {
+		case <-at.handOver:
+		case <-at.drain.Done():
+		case <-time.After(startPause):
+		}
+	}
+	return err
+}
+
+// startPause is how long a broker that cannot start keeps its service manager from trying again.
+const startPause = time.Second
+
+func serveAt(at *office) error {
+	unix.Umask(0o077) // whatever is created is for us alone until it is given away on purpose. umask(2)
+	o := at.options
 	if at.manager.supervised() {
 		callMyself("lockerd")
 	}
@@ -42,11 +62,9 @@ func serveClients(o options, stderr io.Writer) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, unix.SIGHUP)
 	at.hangups = hup
-	drain, drained := signal.NotifyContext(context.Background(), unix.SIGINT)
-	defer drained()
-	at.drain = drain
-	over, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
-	defer stop()
+	// Nobody stops listening for these: a second one while we end must not kill.
+	at.drain, _ = signal.NotifyContext(context.Background(), unix.SIGINT)
+	over, _ := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	at.handOver = over.Done()
 
 	var err error
@@ -54,6 +72,9 @@ func serveClients(o options, stderr io.Writer) error {
 		return err
 	}
 	if at.settings, err = o.settle(at.policy); err != nil {
+		return err
+	}
+	if _, _, err := flock.NewOpener(at.policy.Allow); err != nil { // before the log is opened, which would grow by each try
 		return err
 	}
 	// First of all the right to the socket's name: a second lockerd is told so, and leaves nothing behind.
@@ -68,7 +89,7 @@ func serveClients(o options, stderr io.Writer) error {
 }
 
 // open makes the socket appear under its name, and tells whoever started us.
-func (at office) open() error {
+func (at *office) open() error {
 	if err := at.listener.publish(); err != nil {
 		return err
 	}
@@ -83,12 +104,13 @@ func (at office) open() error {
 		at.logger.Warn("the service manager's socket", "problem", problem)
 	}
 	at.logger.Info("serving", "socket", socket, "policy", at.policy.File, "allow", strings.Join(at.policy.Allow, " "), "state_dir", at.settings.stateDir, "version", version)
+	at.opened = true
 	at.manager.say("READY=1", "STATUS=serving "+socket)
 	return nil
 }
 
 // runBroker opens the log, makes the broker and serves until it is told to end.
-func runBroker(at office) error {
+func runBroker(at *office) error {
 	log, err := audit.Open(audit.Config{
 		Dir: at.settings.auditDir, SegmentSize: at.policy.Audit.SegmentSize, GID: groupAdm(),
 		AcceptBroken: at.options.acceptBrokenLog, Warn: at.logger.Warn,
