@@ -180,14 +180,21 @@ func (at *office) untilHandOver(ctx context.Context) (context.Context, func()) {
 	return ctx, func() { stop(); work.Wait() }
 }
 
-// takeKeeper connects to the keeper and lists what it has.
-func (at *office) takeKeeper(ctx context.Context, c *broker.Config) (err error) {
-	if c.Keeper, err = dialKeeper(ctx, at.options.keeper); err != nil {
-		return err
-	}
+// takeKeeper connects to the keeper and lists what it has, as often as it takes: it may die meanwhile, and the next one has less.
+func (at *office) takeKeeper(ctx context.Context, c *broker.Config) error {
 	c.Redial = func(ctx context.Context) (*keeper.Conn, error) { return dialKeeper(ctx, at.options.keeper) }
-	c.Listed, c.Past, err = c.Keeper.List(ctx)
-	return err
+	for {
+		conn, err := c.Redial(ctx)
+		if err != nil {
+			return err
+		}
+		if c.Listed, c.Past, err = conn.List(ctx); err == nil {
+			c.Keeper = conn
+			return nil
+		}
+		conn.Close()
+		at.logger.Warn("the keeper does not say what it has; asking again", "error", err)
+	}
 }
 
 // mind heeds signals, and the broker's wish to be started again, until ctx is done.
