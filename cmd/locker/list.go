@@ -298,6 +298,8 @@ func listEntry(o *object, r client.Row) {
 	o.fact("stale", r.Stale)
 	o.fact("outlawed", r.Outlawed)
 	o.fact("ending", r.Ending)
-	o.fact("orphan", r.Kind == wire.RowOrphan)
+	if r.Kind == wire.RowHolder || r.Kind == wire.RowOrphan {
+		o.fact("orphan", r.Kind == wire.RowOrphan)
+	}
 	o.close('}')
 }
