@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"cmd/lockerd": {"broker", "authz", "flock", "audit", "keeper"},
 	// audit, for reading only: 'locker audit verify' must work where no lockerd runs.
 	"cmd/locker": {"client", "wire", "audit"},
+	"torture":    {}, // tests only
 }
 
 // rootLinks are all packages from outside the standard library that run as root, each with what it is there for.
@@ -42,9 +43,9 @@ var rootLinks = map[string]string{
 // that does says in a "Privileged:" comment what an attacker controls.
 var privileged = []string{
 	"authz/load.go", "authz/users.go", "broker/who.go",
-	"cmd/lockerd/child.go", "cmd/lockerd/keep.go", "cmd/lockerd/socket.go", "cmd/lockerd/statedir.go", "cmd/lockerd/upgrade.go",
+	"cmd/lockerd/broker.go", "cmd/lockerd/child.go", "cmd/lockerd/keep.go", "cmd/lockerd/socket.go", "cmd/lockerd/statedir.go", "cmd/lockerd/upgrade.go",
 	"audit/dir.go", "audit/recover.go", "audit/scan.go",
-	"flock/bundle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go",
+	"flock/adopt.go", "flock/bundle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go",
 	"keeper/socket.go",
 }
 

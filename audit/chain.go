@@ -23,6 +23,7 @@ type jump struct {
 	at      Problem
 	open    uint64   // first number that is not explained yet
 	gap     bool     // a gap record explains some of it
+	deleted bool     // a recovered record says that there was a segment
 	chained bool     // the chain goes on over it: no line that was written is missing
 	differs *Problem // the checkpoint after it is not the sum of what came before
 }
@@ -126,6 +127,7 @@ func (v *verifier) settle(by *Record) {
 			return
 		}
 		j.open, j.gap = by.Last+1, j.gap || by.Event == EventGap
+		j.deleted = j.deleted || by.Event == EventRecovered && by.Code == codeDeleted
 		j.at.Text += fmt.Sprintf(" (%s record %d: %s)", by.Event, by.Seq, by.Text)
 		if j.open <= j.last {
 			return
@@ -135,7 +137,7 @@ func (v *verifier) settle(by *Record) {
 	if j.differs != nil && !j.gap {
 		v.Problems = append(v.Problems, *j.differs)
 	}
-	if j.open > j.last && j.chained {
+	if j.open > j.last && j.chained && !j.deleted {
 		v.Notes = append(v.Notes, j.at)
 	} else {
 		v.Problems = append(v.Problems, j.at)

@@ -17,7 +17,7 @@ func clip(r *Record) {
 	cut(&r.Path, maxPathText)
 	cut(&r.Target, maxPathText)
 	for _, s := range [...]*string{&r.User, &r.Command, &r.Mode, &r.Life, &r.Tag, &r.Reason, &r.Rule, &r.Code,
-		&r.Text, &r.SHA256, &r.By} {
+		&r.Text, &r.SHA256, &r.By, &r.BootID} {
 		cut(s, maxText)
 	}
 	if len(r.Rests) > 16 {

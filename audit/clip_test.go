@@ -11,7 +11,7 @@ func TestTextThatIsTooLongLeavesItsHash(t *testing.T) {
 	l := openLog(t, Config{Dir: dir})
 	long := strings.Repeat("\xff", 100000)
 	r := grant(long)
-	r.Target, r.User, r.Command, r.Mode, r.Life, r.Tag, r.Reason, r.Rule, r.Code, r.Text, r.SHA256, r.By = long, long, long, long, long, long, long, long, long, long, long, long
+	r.Target, r.User, r.Command, r.Mode, r.Life, r.Tag, r.Reason, r.Rule, r.Code, r.Text, r.SHA256, r.By, r.BootID = long, long, long, long, long, long, long, long, long, long, long, long, long
 	rests := make([]string, 100)
 	for i := range rests {
 		rests[i] = long

@@ -24,3 +24,58 @@ func TestTheBootClockCountsSuspend(t *testing.T) {
 	c.ahead += time.Hour // wall time was set back
 	check("after a step")
 }
+
+// The wall clock is set by a year in the middle of a run and between two: nothing depends on it but what people read.
+func TestAWallClockSetByAYearChangesNoHoldAndNoOrder(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for _, step := range []time.Duration{year, -year} {
+		dir := t.TempDir() + "/audit"
+		now, boot := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC), 9*time.Hour
+		tick := func() { now, boot = now.Add(time.Second), boot+time.Second }
+		c := Config{Dir: dir, SegmentSize: 13 << 10, BootID: bootA, FS: fast,
+			Now: func() time.Time { tick(); return now }, Boot: func() time.Duration { return boot }}
+		var want *State
+		var last uint64
+		for run := range 3 {
+			l := openLog(t, c)
+			if want != nil {
+				sameState(t, "after a restart", l.Replayed(), want)
+				if wall, since := l.Last(); !wall.Equal(now.Add(-step).Add(-time.Duration(boot-since))) || since >= boot {
+					t.Errorf("%v: last %v %v, now %v %v", step, wall, since, now, boot)
+				}
+			}
+			for n := range 40 {
+				r := grant("/srv/a")
+				r.Expires = now.Add(time.Hour)
+				id := putRec(t, l, r, n%8 == 0)
+				if id <= last {
+					t.Fatalf("%v: token %d after %d", step, id, last)
+				}
+				last = id
+				if n%3 > 0 {
+					putRec(t, l, release(id), false)
+				}
+				if n == 20 && run == 1 {
+					now = now.Add(step)
+				}
+			}
+			want = l.State()
+			l.kill()
+			now = now.Add(step)
+		}
+		rep := verifyClean(t, dir)
+		if rep.Holds != want.Len() || rep.Segments < 4 {
+			t.Errorf("%v: verify %+v", step, rep)
+		}
+		var before time.Duration
+		for _, r := range recordsIn(t, dir) {
+			if r.Event == EventHeld {
+				continue
+			}
+			if r.Boot < before {
+				t.Fatalf("%v: record %d at boot %v after %v", step, r.Seq, r.Boot, before)
+			}
+			before = r.Boot
+		}
+	}
+}

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,10 +19,11 @@ const (
 
 // dir is the log's directory. Everything below it is reached from the descriptor, never by path again.
 type dir struct {
-	path string
-	fd   int
-	lock int // descriptor of the file that carries the flock
-	gid  int // -1: leave the group alone
+	path   string
+	fd     int
+	lock   int    // descriptor of the file that carries the flock
+	newest string // segment that the last run began last, "": unknown
+	gid    int    // -1: leave the group alone
 }
 
 // openDir opens the directory for writing, makes it when it is missing, and takes it for this process.
@@ -97,28 +96,31 @@ func (d *dir) own() error {
 // Privileged: one fixed name in the log's directory.
 func (d *dir) take() error {
 	path := filepath.Join(d.path, lockName)
-	fd, err := unix.Openat(d.fd, lockName, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, lockMode)
+	const flags = unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := unix.Openat(d.fd, lockName, unix.O_RDWR|unix.O_CREAT|flags, lockMode)
+	if err == unix.EROFS { // the locks of before are to be held again all the same
+		if ro, roErr := unix.Openat(d.fd, lockName, unix.O_RDONLY|flags, 0); roErr == nil {
+			fd, err = ro, nil
+		}
+	}
 	if err != nil {
 		return &fs.PathError{Op: "open audit log lock", Path: path, Err: err}
 	}
 	d.lock = fd
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		buf := make([]byte, 32)
-		n, _ := unix.Pread(fd, buf, 0)
 		who := "another lockerd"
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(buf[:max(n, 0)]))); err == nil {
+		if pid, _ := noted(fd); pid != 0 {
 			who = fmt.Sprintf("lockerd pid %d", pid)
 		}
 		return fmt.Errorf("open audit log: %s is in use by %s: %w", d.path, who, ErrInUse)
 	} else if err != nil {
 		return &fs.PathError{Op: "lock audit log", Path: path, Err: err}
 	}
-	if err := unix.Fchmod(fd, lockMode); err != nil {
+	if err := unix.Fchmod(fd, lockMode); err != nil && err != unix.EROFS {
 		return &fs.PathError{Op: "chmod audit log lock", Path: path, Err: err}
 	}
-	// Best effort: a disk that is full must not keep lockerd from starting; the pid is for the message only.
-	_ = unix.Ftruncate(fd, 0)
-	_, _ = unix.Pwrite(fd, strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	_, d.newest = noted(fd)
+	d.note(os.Getpid(), d.newest)
 	return nil
 }
 

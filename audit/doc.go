@@ -28,10 +28,10 @@
 //	seg-00000000000000000001.jsonl          a segment; the number is the seq of its first record, names sort in order
 //	seg-00000000000000000001.jsonl.torn-1   what was at the end of that segment and is no record, moved aside at a start
 //	spare-3                                 the next segment, empty, its space reserved (fallocate(2)); left by a stop
-//	lock                                    holds flock(2) of the running lockerd, and its pid
+//	lock                                    holds flock(2) of the running lockerd, its pid, and the newest segment's name
 //
-// lockerd alone rotates them. Old segments are never read again by lockerd and may be moved away; Verify then says
-// that records are missing, unless it is given all segments in one directory.
+// lockerd alone rotates them. Old segments, all but the newest, are never read again by lockerd and may be moved away;
+// Verify then says that records are missing, unless it is given all segments in one directory.
 //
 // # Lines
 //
@@ -68,6 +68,10 @@
 //	sha256      of a policy file, hex
 //	by          who broke the hold
 //	first, last numbers that are not in the log; of a checkpoint, last: the last number reserved
+//	gap_ns      of a resume: how long the hold was not held, and anybody could have had the file, nanoseconds
+//	request     of the Lock that a grant answered: its number within the session
+//	boot_id     of a checkpoint: the boot that the run is in (proc_sys_kernel(5), random/boot_id). "boot" counts from it
+//	synced      the records up to this number were on disk when this one was made
 //	crc         CRC-32C (Castagnoli) of the line up to the comma before "crc", eight hex digits
 //	prev        SHA-256 of the line before, without its newline, 64 hex digits; 64 zeros in the very first record
 //
@@ -89,9 +93,11 @@
 //	timeout, cancel           it left the queue: its time was up; it was taken back, or its client went away
 //	release, death            the hold id ended: its owner said so; its client died
 //	expire, break             its lease ended; somebody broke it. With grace_ns it goes on, as ending, until one of the four
-//	resume                    the hold id of an earlier run is held again; with a path, what is described anew
+//	resume                    the hold id of an earlier run is held again; with a path, what is described anew. With gap_ns
+//	                          it was not held meanwhile
 //	lost, cleared             it could not be had again; its owner has taken note
 //	suppressed                count records were left out
+//	keeper                    the keeper went away, came back, takes no more (code); count: of its entries
 //	checkpoint                count held records follow, which are all holds; numbers up to last are reserved
 //	held                      one of them: the fields of its grant, time and boot included, but seq. code "ending": broken
 //	                          or expired, in its grace; code "lost": could not be had again
@@ -100,8 +106,10 @@
 //	gap                       the records first to last are not on file: code deleted or truncated: they were in target,
 //	                          until somebody removed or cut it; write-error: they could not be written
 //	recovered                 the last run did not stop; numbers first to last are not used, or were lost with the tail.
-//	                          code unclean; torn: count bytes that were no record are now in target; accepted: the log was
-//	                          damaged before its tail, and Config.AcceptBroken was set
+//	                          code unclean; torn: count bytes that were no record, or came after such, are now in target;
+//	                          accepted: the log was damaged before its tail, and Config.AcceptBroken was set; deleted: the
+//	                          newest segment is not there; floor: the last run did stop, but numbers up to last are known
+//	                          outside of this log (Config.Floor)
 //
 // # Segments
 //
@@ -114,12 +122,20 @@
 // given up: every line that is not known to be on disk is written again to a new one, before its head. So a segment
 // may begin with lines that the one before also ends in; the later ones count.
 //
+// What follows the head is brought to disk in any order until it is synced. So damage that intact lines follow is taken for
+// what a power cut has left if it is behind the head, lockerd was in another boot, and no later line knows the damaged ones
+// to be synced. Any other damage with intact lines after it is refused at a start.
+//
 // # Numbers
 //
 // A segment's checkpoint reserves 2^20 numbers (more for segments above 64 MiB) and is on disk before the first of them
 // is used. After a clean stop the next run goes on with the next number; after any other end it begins behind the
-// reserved block, and its recovered record names the numbers between. So numbers jump only at the head of a segment,
+// reserved block, and its recovered record names the numbers between. The same goes for numbers of which somebody else
+// knows (Config.Floor): a log that was deleted has forgotten what it gave. So numbers jump only at the head of a segment,
 // and a gap or recovered record there explains it.
+//
+// Logs of a lockerd from before there was a keeper lack gap_ns, request, boot_id, synced and keeper. They are read as they are;
+// such a lockerd refuses ours.
 //
 // # The chain, by hand
 //

@@ -22,7 +22,11 @@ type worker struct {
 
 func (w *worker) grantAndRelease(n int) {
 	w.t.Helper()
-	id, err := w.l.Append(grant(fmt.Sprintf("/srv/%d", n)))
+	r := grant(fmt.Sprintf("/srv/%d", n))
+	if n%4 == 1 {
+		r.Life, r.Session, r.Request, r.Tag, r.Expires = "attached", 7, uint32(n), "", time.Time{}
+	}
+	id, err := w.l.Append(r)
 	switch {
 	case errors.Is(err, ErrFull), errors.Is(err, ErrFailed):
 		w.refused++
@@ -40,6 +44,14 @@ func (w *worker) grantAndRelease(n int) {
 	if n%3 == 2 {
 		if holds := w.l.State().Holds(); len(holds) > 0 {
 			w.release(holds[0].Grant.ID)
+		}
+	}
+	if holds := w.l.State().Holds(); n%7 == 6 && len(holds) > 0 {
+		last := &holds[len(holds)-1].Grant
+		if seq, err := w.l.Append(&Record{Event: EventResume, ID: last.ID, Gap: 1}); err != nil {
+			w.t.Fatalf("append resume of %d: %v", last.ID, err)
+		} else if err := w.l.Commit(seq, false); err == nil {
+			w.said[seq] = string(EventResume)
 		}
 	}
 	if n%5 == 0 {

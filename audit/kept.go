@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -13,9 +14,9 @@ type kept struct {
 	user, command, path, target  string
 	tag, reason, rule            string
 	kind                         *kind
-	uid, gid, login              uint32
+	uid, gid, login, request     uint32
 	pid                          int32
-	size                         uint32 // bytes that its held record takes, about
+	size                         uint16 // what its held record takes, about, in units of sizeUnit
 	state                        uint8
 }
 
@@ -33,8 +34,15 @@ type kind struct {
 }
 
 // heldExtra is how much longer than the line of its grant the held record of a hold can be: a longer seq,
-// an id, code "ending".
-const heldExtra = 64 // bytes
+// code "ending", a longer synced.
+const heldExtra = 96 // bytes
+
+// sizeUnit makes 16 bits enough for the longest line. With 32 of them a kept would take 240 bytes.
+const sizeUnit = 4 // bytes
+
+func sizeOf(line int) uint16 {
+	return uint16(min((line+heldExtra+sizeUnit-1)/sizeUnit, math.MaxUint16))
+}
 
 // keep makes the hold that a grant, held or resume record describes.
 func (s *State) keep(r *Record, size int) *kept {
@@ -45,8 +53,8 @@ func (s *State) keep(r *Record, size int) *kept {
 		user: r.User, command: r.Command, path: r.Path, target: r.Target,
 		tag: r.Tag, reason: r.Reason, rule: r.Rule,
 		kind: s.kindOf(r),
-		uid:  r.UID, gid: r.GID, login: r.LoginUID, pid: r.PID,
-		size: uint32(size + heldExtra),
+		uid:  r.UID, gid: r.GID, login: r.LoginUID, request: r.Request, pid: r.PID,
+		size: sizeOf(size),
 	}
 	if r.Peer {
 		k.state |= statePeer
@@ -94,6 +102,7 @@ func (k *kept) record(r *Record) {
 		Mode: k.kind.mode, Rests: k.kind.rests, Life: k.kind.life,
 		Session: k.session, Tag: k.tag, Reason: k.reason, Rule: k.rule,
 		Grace: time.Duration(k.grace), Waited: time.Duration(k.waited), Expires: timeOf(k.expires),
+		Request: k.request,
 	}
 }
 

@@ -26,6 +26,7 @@ var textFields = map[string]func(r *Record) *string{
 	"text":    func(r *Record) *string { return &r.Text },
 	"sha256":  func(r *Record) *string { return &r.SHA256 },
 	"by":      func(r *Record) *string { return &r.By },
+	"boot_id": func(r *Record) *string { return &r.BootID },
 	"prev":    func(r *Record) *string { return &r.Prev },
 }
 
@@ -80,9 +81,9 @@ func TestNumbersAndTimesComeBack(t *testing.T) {
 	const maxU, maxI, minI = 1<<64 - 1, 1<<63 - 1, -1 << 63
 	for _, r := range []Record{
 		{Event: EventStart},
-		{Seq: maxU, ID: maxU, Start: maxU, Dev: maxU, Ino: maxU, Session: maxU, Count: maxU, First: maxU, Last: maxU, Event: EventGap},
-		{Boot: maxI, Grace: maxI, Waited: maxI, Held: maxI, PID: 1<<31 - 1, Event: EventStart},
-		{Boot: minI, Grace: minI, Waited: minI, Held: minI, PID: -1 << 31, Event: EventStart},
+		{Seq: maxU, ID: maxU, Start: maxU, Dev: maxU, Ino: maxU, Session: maxU, Count: maxU, First: maxU, Last: maxU, Synced: maxU, Event: EventGap},
+		{Boot: maxI, Grace: maxI, Waited: maxI, Held: maxI, Gap: maxI, PID: 1<<31 - 1, Request: 1<<32 - 1, Event: EventResume},
+		{Boot: minI, Grace: minI, Waited: minI, Held: minI, Gap: minI, PID: -1 << 31, Request: 1, Event: EventStart},
 		{Peer: true, Event: EventDeny},
 		{Peer: true, UID: 1<<32 - 1, GID: 1<<32 - 1, HasLogin: true, LoginUID: 1<<32 - 1, Event: EventDeny},
 		{HasLogin: true, Event: EventDeny},
@@ -134,7 +135,7 @@ func TestEveryEventIsKnown(t *testing.T) {
 
 var allEvents = []Event{EventStart, EventStop, EventPolicy, EventPolicyRefused, EventConnectRefused, EventGrant, EventDeny, EventWait,
 	EventTimeout, EventCancel, EventRelease, EventExpire, EventBreak, EventDeath, EventResume, EventLost, EventCleared, EventGap,
-	EventRecovered, EventSuppressed, EventRotate, EventCheckpoint, EventHeld}
+	EventRecovered, EventSuppressed, EventKeeper, EventRotate, EventCheckpoint, EventHeld}
 
 func TestEverySingleByteEditOfALineIsRefused(t *testing.T) {
 	r := grant("/srv/\xff\"\\")
@@ -172,6 +173,9 @@ func TestOtherSpellingsOfARecordAreRefused(t *testing.T) {
 		`{"seq":1,"time":"2026-01-01T00:00:00Z","event":"deny"`, `{"seq":1,"time":"2026-02-30T00:00:00.000000000Z","event":"deny"`,
 		`{"seq":1,"time":"2026-01-01T24:00:00.000000000Z","event":"deny"`, `{"seq":18446744073709551616,"event":"deny"`, `{"seq":1,"event":"deny","pid":2147483648`,
 		`{"seq":1,"event":"deny","text":"\\ud800"`, `{"seq":1,"event":"deny","text":"ä"`, `{"seq":1,"event":"deny","text":"a` + "\n" + `"`, `{"event":"deny"`, `{"seq":-1,"event":"deny"`,
+		`{"seq":1,"event":"deny","text":"A","gap_ns":0`, `{"seq":1,"event":"deny","text":"A","request":0`, `{"seq":1,"event":"deny","text":"A","request":4294967296`,
+		`{"seq":1,"event":"deny","text":"A","request":-1`, `{"seq":1,"event":"deny","text":"A","boot_id":""`, `{"seq":1,"event":"deny","text":"A","request":1,"gap_ns":1`,
+		`{"seq":1,"event":"deny","text":"A","boot_id":"a","request":1`, `{"seq":1,"event":"deny","text":"A","gap_ns":1,"last":1`,
 	} {
 		if _, err := ParseLine(sealed(edit)); err == nil {
 			t.Errorf("parses: %s", edit)
@@ -195,6 +199,7 @@ func FuzzWhateverParsesReencodesToTheSameBytes(f *testing.F) {
 	f.Add(line[:cut], line[cut:])
 	f.Add([]byte(`{"seq":1,"event":"deny","text":"\\U0010ffff\\\"\\\\\\x00"`), []byte{})
 	f.Add([]byte(`{"seq":1,"event":"deny","rests":["",""]`), []byte{})
+	f.Add([]byte(`{"seq":1,"event":"resume","id":1,"last":9,"gap_ns":1500000,"request":4294967295,"boot_id":"\\xff"`), []byte{})
 	for _, e := range allEvents {
 		f.Add([]byte(`{"seq":1,"event":"`+string(e)+`","uid":0,"gid":0,"first":3,"last":4`), []byte(`,"prev":"00"}`))
 	}
@@ -224,7 +229,7 @@ func FuzzWhateverIsWrittenComesBack(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b string, n uint64, i int64, on bool) {
 		r := Record{Seq: n, Event: allEvents[n%uint64(len(allEvents))], ID: n >> 3, Peer: on, HasLogin: !on, PID: int32(i), Path: a, Target: b,
-			Command: b, Tag: a, Reason: b, Text: a, Rests: []string{a, b}, Grace: time.Duration(i), Expires: timeOf(i), Prev: b}
+			Command: b, Tag: a, Reason: b, Text: a, Rests: []string{a, b}, Grace: time.Duration(i), Expires: timeOf(i), Gap: time.Duration(i), Request: uint32(n), BootID: a, Synced: n >> 1, Prev: b}
 		if on {
 			r.UID, r.GID = uint32(n), uint32(i)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 var (
@@ -32,8 +33,11 @@ type Log struct {
 	dir      *dir
 	most     int64                       // bytes of a segment when there is room enough
 	warn     func(msg string, kv ...any) // never called with mu held
+	bootID   string
 	replayed *State
 	clean    bool
+	whole    bool
+	last     moment
 	work     background
 
 	// mu guards all below. It is never held across a system call but clock_gettime(2).
@@ -83,12 +87,22 @@ func (l *Log) Replayed() *State { return l.replayed }
 // Clean says that the last run ended with a stop record, or that there was none.
 func (l *Log) Clean() bool { return l.clean }
 
+// Whole says that the past was read without loss, so that what it does not know was never answered: there was a
+// log, and no damage but a line that a killed lockerd had no time to finish. A last line that is unfinished after
+// a reboot counts as damage: more than that may be gone. False also when Config.Floor is a number that the log
+// had not yet reserved, and when there was no log at all.
+func (l *Log) Whole() bool { return l.whole }
+
+// Last returns when the last record of the past was written: wall clock and CLOCK_BOOTTIME, which counts from the
+// boot that Replayed().BootID() names. Zero if there is none.
+func (l *Log) Last() (wall time.Time, boot time.Duration) { return l.last.wall, l.last.boot }
+
 // State returns the live state: what replaying all that was appended would give. It may be read under the
 // mutex that orders calls of Append.
 func (l *Log) State() *State { return l.state }
 
 // Append takes a record into the log, in memory only; Commit brings it to the file. It fills Seq, Time, Boot,
-// and the ID of a grant, and cuts text that is too long. The caller orders its calls.
+// Synced, and the ID of a grant, and cuts text that is too long. The caller orders its calls.
 //
 // On an error nothing has happened: ErrFull or ErrFailed for a grant, ErrClosed, or a record that cannot follow
 // the ones before. Other records than grants are never refused for lack of space; but while space lacks, those
@@ -136,10 +150,10 @@ func own(e Event) bool {
 }
 
 // passing says which records change nothing and can be had by the thousand for the asking: a hostile user
-// must not fill with them what is kept for the ends of holds.
+// must not fill with them what is kept for the ends of holds, and neither must a keeper that dies again and again.
 func passing(e Event) bool {
 	switch e {
-	case EventConnectRefused, EventDeny, EventWait, EventTimeout, EventCancel, EventSuppressed, EventPolicyRefused:
+	case EventConnectRefused, EventDeny, EventWait, EventTimeout, EventCancel, EventSuppressed, EventPolicyRefused, EventKeeper:
 		return true
 	}
 	return false
@@ -204,6 +218,7 @@ func (l *Log) put(dst []byte, r *Record) []byte {
 	if r.Event != EventHeld { // which tells when the hold was granted
 		r.Time, r.Boot = l.clock.read()
 	}
+	r.Synced = l.synced
 	start := len(dst)
 	dst = appendChained(dst, r, l.prev[:])
 	sum := sha256.Sum256(dst[start:])

@@ -17,6 +17,8 @@ type Config struct {
 	// AcceptBroken goes on after damage in the middle of the newest segment: what follows the damage is moved
 	// aside, and a recovered record says so.
 	AcceptBroken bool
+	BootID       string                      // of the running kernel; goes into each checkpoint
+	Floor        uint64                      // numbers of this run are greater: others know of those up to it
 	FS           func(real FS) FS            // tests: wraps the real file system
 	Now          func() time.Time            // nil: time.Now
 	Boot         func() time.Duration        // nil: CLOCK_BOOTTIME
@@ -30,8 +32,9 @@ const DefaultSegmentSize = 64 << 20 // bytes
 // which a power cut leaves, is moved aside. A log that is damaged before its tail is refused (ErrBroken), as is
 // one that another lockerd has open (ErrInUse).
 //
-// When the disk is so full that no segment can be begun, Open succeeds all the same: grants are refused
-// (Health says why) until there is space.
+// When no segment can be begun, because the disk is full, failing or read-only, Open succeeds all the same, as long as
+// there is a log to go on with or the disk is merely full: what was held must be held again, and must be able to end.
+// Grants are refused (Health says why) until a segment can be written.
 func Open(c Config) (*Log, error) {
 	d, err := openDir(c.Dir, c.GID)
 	if err != nil {
@@ -52,11 +55,13 @@ func open(c Config, d *dir) (*Log, error) {
 	}
 	l := &Log{
 		fs: d, dir: d, most: c.SegmentSize, warn: c.Warn,
-		replayed: past.state, clean: past.clean,
+		bootID: c.BootID, replayed: past.state, clean: past.clean, whole: past.whole, last: past.last,
 		state: past.state.clone(),
 		seq:   past.next - 1, prev: past.hash, written: past.next - 1, writtenHash: past.hash, synced: past.next - 1,
 		before: past.newest,
 	}
+	l.state.bootID = c.BootID // as soon as the first checkpoint is written
+	l.debris = past.spares
 	l.moved = sync.NewCond(&l.mu)
 	if c.FS != nil {
 		l.fs = c.FS(d)
@@ -89,8 +94,8 @@ func (l *Log) begin() error {
 	l.becomeWriter()
 	defer l.giveWriter()
 	l.repair(nil)
-	if l.failed != nil && !isFull(l.failed) {
-		return l.failed
+	if l.failed != nil && !isFull(l.failed) && l.before == "" {
+		return l.failed // whoever sets up a lockerd is told at once
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // maxLine is the longest line that is read. Append cuts text so that no line it writes is longer:
-// two paths of 4,096 bytes and nine other texts of 1,024, five characters a byte at worst, and the rest.
+// two paths of 4,096 bytes and twelve other texts of 1,024, five characters a byte at worst, and the rest.
 const maxLine = 128 << 10 // bytes
 
 // ParseLine reads one line of the log, without its newline. It is strict: whatever it accepts,
@@ -81,6 +81,12 @@ func parseLine(line []byte, r *Record, names map[string]string) error {
 	r.By = c.string(`,"by":"`)
 	r.First = c.optUint(`,"first":`)
 	r.Last = c.optUint(`,"last":`)
+	r.Gap = time.Duration(c.int(`,"gap_ns":`, math.MaxInt64))
+	if c.key(`,"request":`) {
+		r.Request = uint32(c.uint(math.MaxUint32))
+	}
+	r.BootID = c.string(`,"boot_id":"`)
+	r.Synced = c.optUint(`,"synced":`)
 	covered := line[:len(line)-len(c.rest)]
 	c.must(`,"crc":"`)
 	sum, ok := parseHex(c.raw(), 8)
@@ -103,7 +109,8 @@ func eventOf(b []byte) Event {
 	switch e := Event(b); e {
 	case EventStart, EventStop, EventPolicy, EventPolicyRefused, EventConnectRefused, EventGrant, EventDeny,
 		EventWait, EventTimeout, EventCancel, EventRelease, EventExpire, EventBreak, EventDeath, EventResume,
-		EventLost, EventCleared, EventGap, EventRecovered, EventSuppressed, EventRotate, EventCheckpoint, EventHeld:
+		EventLost, EventCleared, EventGap, EventRecovered, EventSuppressed, EventKeeper, EventRotate, EventCheckpoint,
+		EventHeld:
 		return e
 	}
 	return ""

@@ -27,6 +27,7 @@ const (
 	EventGap            Event = "gap"             // records First to Last are not on file: Text says why
 	EventRecovered      Event = "recovered"       // the last run did not stop cleanly; First to Last were never used, or were lost
 	EventSuppressed     Event = "suppressed"      // Count records were left out
+	EventKeeper         Event = "keeper"          // the keeper went, came back, or takes no more: Code; Count of its entries
 	EventRotate         Event = "rotate"          // a new segment was begun: Text says why, Target names the one before
 	EventCheckpoint     Event = "checkpoint"      // Count held records follow; numbers up to Last are reserved
 	EventHeld           Event = "held"            // one hold of a checkpoint
@@ -71,6 +72,11 @@ type Record struct {
 	By       string // who broke it
 
 	First, Last uint64 // gap, recovered: the numbers that are missing. checkpoint: Last is the last number reserved
+
+	Gap     time.Duration // resume: so long nobody held it for its owner, and anybody may have
+	Request uint32        // request id of the Lock that a grant answered; grant, held, resume
+	BootID  string        // checkpoint: boot that its run was in, proc_sys_kernel(5) random/boot_id
+	Synced  uint64        // filled by Append: records up to it were on disk then
 
 	Prev string // hex SHA-256 of the line before; ParseLine fills it, AppendLine writes it, Append uses its own
 }

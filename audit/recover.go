@@ -11,22 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removeSpares removes what earlier runs left: their space is wanted for the new segment.
+// removeSpares removes what earlier runs left: their space is wanted for the new segment. It gives the names of those that
+// cannot be removed now.
 //
 // Privileged: unlinks names of this package's own in the log's directory, which nobody else can write.
-func removeSpares(d *dir) error {
+func removeSpares(d *dir) (left []string, err error) {
 	names, err := listDir(d.fd, d.path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, sparePrefix) {
-			if err := d.Remove(name); err != nil {
-				return err
-			}
+		if strings.HasPrefix(name, sparePrefix) && d.Remove(name) != nil {
+			left = append(left, name)
 		}
 	}
-	return nil
+	return left, nil
 }
 
 // freeName finds the name under which a damaged segment, or its tail, is kept.

@@ -31,7 +31,7 @@ func step(rng *rand.Rand, s *State) *Record {
 			if rng.IntN(2) == 0 {
 				r.Life, r.Session, r.Tag, r.Expires, r.Rests = "attached", rng.Uint64(), "", time.Time{}, nil
 			}
-			r.Waited, r.Grace = time.Duration(rng.IntN(3)), time.Duration(rng.IntN(3))
+			r.Waited, r.Grace, r.Request = time.Duration(rng.IntN(3)), time.Duration(rng.IntN(3)), rng.Uint32N(3)
 			return r
 		case 4:
 			if id, ok := some(live); ok {
@@ -59,15 +59,15 @@ func step(rng *rand.Rand, s *State) *Record {
 			}
 		case 10:
 			if id, ok := some(append(live, lost...)); ok {
-				r := &Record{Event: EventResume, ID: id}
+				r := &Record{Event: EventResume, ID: id, Gap: time.Duration(rng.IntN(2))}
 				if rng.IntN(2) == 0 {
 					r = grant(paths[rng.IntN(len(paths))])
-					r.Event, r.ID, r.Session = EventResume, id, rng.Uint64()
+					r.Event, r.ID, r.Session, r.Request = EventResume, id, rng.Uint64(), rng.Uint32N(3)
 				}
 				return r
 			}
 		default:
-			e := []Event{EventDeny, EventWait, EventTimeout, EventCancel, EventPolicy, EventStart, EventConnectRefused, EventSuppressed}
+			e := []Event{EventDeny, EventWait, EventTimeout, EventCancel, EventPolicy, EventStart, EventConnectRefused, EventSuppressed, EventKeeper}
 			return &Record{Event: e[rng.IntN(len(e))], Path: paths[rng.IntN(len(paths))], Text: "because", Count: rng.Uint64N(3)}
 		}
 	}
@@ -161,11 +161,12 @@ func TestAHoldKeepsItsGrantThroughCheckpoints(t *testing.T) {
 	dir := t.TempDir() + "/audit"
 	l := openLog(t, Config{Dir: dir})
 	r := grant("/srv/\xffa")
+	r.Session, r.Request = 1<<53-1, 1<<32-1
 	id := putRec(t, l, r, true)
 	ending := putRec(t, l, grant("/srv/b"), false)
 	must(t, l, &Record{Event: EventBreak, ID: ending, Grace: time.Second})
 	want, _ := l.State().Get(id)
-	if want.Grant.Time != r.Time || want.Grant.Boot != r.Boot || want.Grant.Seq != id || want.Grant.Path != r.Path || want.Ending {
+	if want.Grant.Time != r.Time || want.Grant.Boot != r.Boot || want.Grant.Seq != id || want.Grant.Path != r.Path || want.Grant.Request != r.Request || want.Ending {
 		t.Fatalf("got %+v of %+v", want, r)
 	}
 	for range 3 {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,6 +95,12 @@ func (s *lines) read() (line []byte, whole bool, err error) {
 	return nil, false, err
 }
 
+// moment is a time by both clocks.
+type moment struct {
+	wall time.Time
+	boot time.Duration
+}
+
 // scan is what replaying one segment gave.
 type scan struct {
 	name     string
@@ -102,12 +109,16 @@ type scan struct {
 	last     uint64        // seq of its last good record; 0: none
 	hash     [hashLen]byte // of that record's line
 	reserved uint64        // last number that it reserves
+	at       moment        // when it was written
 	stopped  bool          // with it the run ended cleanly
 	good     int64         // bytes up to the end of that record
 	size     int64         // bytes of the file
 	damage   error         // what is wrong with the line after, nil if there is none
 	badLine  int
-	intact   int // good lines after the damage: it is not a torn tail then
+	cut      bool   // nothing is wrong with that line but that its end is missing, and nothing follows
+	intact   int    // good lines after the damage
+	synced   uint64 // they say that records up to it had been on disk
+	headed   bool   // the damage is behind the segment's head, which is on disk before the segment has its name
 }
 
 // replay reads a whole segment. An error is one of reading; damage is in the result.
@@ -132,11 +143,14 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 		}
 		var r Record
 		if s.damage != nil {
+			s.cut = false
 			if parseLine(line, &r, nil) == nil {
 				s.intact++
+				s.synced = max(s.synced, r.Synced)
 			}
 			continue
 		}
+		s.cut = !whole && unfinished(line)
 		err = s.follow(line, whole, &r, names)
 		if err == nil {
 			begun = begun || r.Event == EventCheckpoint
@@ -154,8 +168,14 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 		if s.first == 0 {
 			s.first = r.Seq
 		}
-		if r.Event == EventCheckpoint {
-			s.reserved = r.Last
+		if r.Event != EventHeld { // which has the time of its grant
+			s.at = moment{r.Time, r.Boot}
+		}
+		switch r.Event {
+		case EventCheckpoint:
+			s.reserved, s.headed = r.Last, false
+		case EventRotate:
+			s.headed = begun
 		}
 	}
 }

@@ -9,7 +9,8 @@ import (
 // Hold is what a checkpoint keeps of a grant.
 type Hold struct {
 	// Grant is the grant record as it was written, Seq = ID, Event = EventGrant. Code, Text, Count, SHA256,
-	// By, Held, First, Last and Prev are not kept. After a resume it has that record's fields, but still
+	// By, Held, First, Last, Gap, BootID, Synced and Prev are not
+	// kept. After a resume it has that record's fields, but still
 	// the id, the time and the boot clock of the grant.
 	Grant  Record
 	Ending bool // broken or expired, in its grace
@@ -22,6 +23,7 @@ type State struct {
 	size       int64  // bytes that a checkpoint of all this takes, about
 	owed       uint64 // held records still to come after a checkpoint record
 	sealed     bool   // a whole checkpoint has been seen
+	bootID     string // of the last checkpoint, "": it does not say
 }
 
 // NewState returns the state of an empty log.
@@ -32,7 +34,7 @@ func NewState() *State {
 // clone shares the holds, which never change once they are in a State.
 func (s *State) clone() *State {
 	return &State{live: maps.Clone(s.live), lost: maps.Clone(s.lost), kinds: slices.Clone(s.kinds),
-		size: s.size, sealed: s.sealed}
+		size: s.size, sealed: s.sealed, bootID: s.bootID}
 }
 
 // Apply takes the next record of the log in. A record that cannot follow changes nothing and is an error:
@@ -57,7 +59,7 @@ func (s *State) apply(r *Record, size int) error {
 	case EventCheckpoint:
 		clear(s.live)
 		clear(s.lost)
-		s.size, s.owed, s.sealed = 0, r.Count, r.Count == 0
+		s.size, s.owed, s.sealed, s.bootID = 0, r.Count, r.Count == 0, r.BootID
 		return nil
 	case EventHeld:
 		if s.owed == 0 {
@@ -136,13 +138,13 @@ func (s *State) add(k *kept) {
 	} else {
 		s.live[k.id] = k
 	}
-	s.size += int64(k.size)
+	s.size += int64(k.size) * sizeUnit
 }
 
 func (s *State) drop(k *kept) {
 	delete(s.live, k.id)
 	delete(s.lost, k.id)
-	s.size -= int64(k.size)
+	s.size -= int64(k.size) * sizeUnit
 }
 
 // replace puts a changed copy in k's place: a State made by clone may share k.
@@ -167,6 +169,9 @@ func (s *State) Get(id uint64) (Hold, bool) {
 	}
 	return k.hold(), true
 }
+
+// BootID returns the kernel's boot id in the last checkpoint, "" if that does not say: it is of a version before.
+func (s *State) BootID() string { return s.bootID }
 
 // Len returns how many holds are live.
 func (s *State) Len() int { return len(s.live) }

@@ -1,6 +1,9 @@
 package audit
 
-import "slices"
+import (
+	"os"
+	"slices"
+)
 
 // batch is a run of lines and where the chain stands after it.
 type batch struct {
@@ -19,7 +22,7 @@ func (l *Log) head(next *segment, explain []Record, code string, why *fault) bat
 	holds := uint64(len(l.state.live) + len(l.state.lost))
 	next.reserved = l.seq + 1 + holds + blockFor(next.space)
 	buf := make([]byte, 0, l.state.size+4096)
-	buf = l.put(buf, &Record{Event: EventCheckpoint, Count: holds, Last: next.reserved})
+	buf = l.put(buf, &Record{Event: EventCheckpoint, Count: holds, Last: next.reserved, BootID: l.bootID})
 	var r Record
 	l.state.checkpoint(func(k *kept) {
 		k.held(&r)
@@ -172,6 +175,7 @@ func (l *Log) install(next *segment, lines []byte) error {
 		return err
 	}
 	next.name, next.first = name, r.Seq
+	l.dir.note(os.Getpid(), name)
 	return nil
 }
 

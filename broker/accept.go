@@ -14,77 +14,6 @@ import (
 	"locker/wire"
 )
 
-// Serve accepts and serves clients until ctx is done or the listener fails; then it drains: waiting claims are refused,
-// attached holds get their grace, and every session is ended before it returns. Detached holds stay in the log, to be
-// taken back by the next New. It closes the listener.
-func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
-	// Work outlives ctx: draining still releases, records and answers.
-	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWork()
-	keeping, stopTime := context.WithCancel(work)
-	defer stopTime()
-	var timekeeper, deathwatch sync.WaitGroup
-	timekeeper.Go(func() { b.keepTime(work, keeping) })
-	deathwatch.Go(func() { b.deaths.watch(b.died) })
-
-	stopAccept := context.AfterFunc(ctx, func() { l.Close() })
-	var sessions sync.WaitGroup
-	err := b.acceptAll(ctx, work, l, &sessions)
-	stopAccept()
-	l.Close()
-
-	b.drain(work)
-	quiet := waitAtMost(&sessions, stopPatience)
-	stopTime() // before work is waited for: the end of a lease starts work
-	timekeeper.Wait()
-	quiet = waitAtMost(&b.work, stopPatience) && quiet
-	stopWork()
-	b.deaths.close()
-	deathwatch.Wait()
-	err = errors.Join(err, b.recordStop())
-	if !quiet {
-		return errors.Join(err, errors.New("stopped, though a call on a network file system still hangs"))
-	}
-	b.release()
-	return err
-}
-
-// stopPatience is how long stopping waits for work that should end at once, and does not only where a file system hangs.
-const stopPatience = 20 * time.Second
-
-// waitAtMost waits for wg; false if that took too long. Then a goroutine is left that waits on, in a process that ends.
-func waitAtMost(wg *sync.WaitGroup, limit time.Duration) bool {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		wg.Wait()
-	}()
-	over := time.NewTimer(limit)
-	defer over.Stop()
-	select {
-	case <-done:
-		return true
-	case <-over.C:
-		return false
-	}
-}
-
-// recordStop writes the last record of a clean stop.
-func (b *Broker) recordStop() error {
-	b.reloading.Lock() // a reload under way records first
-	defer b.reloading.Unlock()
-	b.mu.Lock()
-	b.recordAllSuppressed()
-	b.stopped = true
-	b.dropIdle()
-	seq, err := b.log.Append(&audit.Record{Event: audit.EventStop, PID: int32(selfPID())})
-	b.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return b.log.Commit(seq, true)
-}
-
 // acceptAll accepts until the listener is closed.
 func (b *Broker) acceptAll(ctx, work context.Context, l *net.UnixListener, sessions *sync.WaitGroup) error {
 	pause := minAcceptPause
@@ -151,8 +80,7 @@ func (b *Broker) meet(conn *net.UnixConn) *session {
 		a.early++
 		b.early++
 		b.connections++
-		b.nextSession++
-		s.acct, s.id = a, b.nextSession
+		s.acct, s.id = a, b.newSessionID()
 		b.sessions[s.id] = s
 	}
 	b.mu.Unlock()
@@ -227,8 +155,8 @@ func (b *Broker) greeted(s *session) {
 // part ends a session and gives back all that it used.
 func (b *Broker) part(ctx context.Context, s *session) {
 	s.conn.Close()
-	b.deaths.remove(s.peer.PidFD)
 	s.end(ctx)
+	b.deaths.remove(s.peer.PidFD) // only now: until its holds are marked, they may be sent to a new keeper with it
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !s.greeted {
@@ -264,11 +192,19 @@ func peerOf(conn *net.UnixConn) (authz.Peer, error) {
 }
 
 // died ends the session of a process that has died. A child may have inherited the socket, so there need not be an EOF.
-func (b *Broker) died(id uint64) {
+func (b *Broker) died(ctx context.Context, id uint64) {
 	b.mu.Lock()
 	s := b.sessions[id]
+	away := s != nil && s.away
+	if away {
+		s.dead = true
+	}
 	b.mu.Unlock()
-	if s != nil {
+	switch {
+	case s == nil:
+	case away:
+		b.endAway(ctx, s, "")
+	default:
 		s.kill("", true)
 	}
 }

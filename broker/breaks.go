@@ -94,6 +94,7 @@ func (b *Broker) endEarly(holds []*hold) (taken, graced []*hold, evs []event) {
 			evs = append(evs, b.table.markEnding(h)...)
 			b.deadlines.remove(&h.info.due)
 			b.arm(&h.info.due, b.boot()+h.info.grace, deadlineGrace, nil, h)
+			b.tellKeeper(h)
 			graced = append(graced, h)
 			b.changed()
 		default:

@@ -12,6 +12,7 @@ import (
 	"locker/audit"
 	"locker/authz"
 	"locker/flock"
+	"locker/keeper"
 	"locker/wire"
 )
 
@@ -24,21 +25,23 @@ type Config struct {
 
 	// Reload reads the policy anew; nil when there is no policy file to read.
 	Reload func() (*authz.Policy, error)
-	// Keep sees every descriptor that holds a lock, from grant to release; nil keeps none.
-	Keep Keep
+	// Keeper holds a copy of every descriptor that holds a lock, so that locks outlive this process; nil: none does. Listed and Past
+	// are what it had when we came, and Redial finds the next one when it dies. New takes all of them over.
+	Keeper *keeper.Conn
+	Listed []keeper.Entry
+	Past   keeper.Past
+	Redial func(ctx context.Context) (*keeper.Conn, error)
+
+	BootID   string        // of the kernel, as /proc/sys/kernel/random/boot_id says it
+	Patience time.Duration // for a client to come back after a restart; 0: 30 s
+
+	// Restart has this process end by HandOver and another one begin; nil when nobody would begin it. NeedsRestart says in words
+	// what of a policy this process cannot take up; nil: nothing.
+	Restart      func()
+	NeedsRestart func(*authz.Policy) []string
 
 	Now  func() time.Time     // wall clock; nil: time.Now
 	Boot func() time.Duration // CLOCK_BOOTTIME, which counts suspend; nil: the kernel's
-}
-
-// Keep is where a hold's descriptor goes on grant and release, so that a lock can outlive the broker: both engines
-// belong to the open file description, and live while any process has a copy of it.
-type Keep interface {
-	// Put is called when the kernel has granted the lock and the hold has its id, before the grant is recorded on
-	// disk and answered. An error undoes the grant.
-	Put(id uint64, fd int) error
-	// Drop is called when the kernel's lock has been let go.
-	Drop(id uint64)
 }
 
 // regime is the policy in force and the opener made for its whitelist: replaced together, never changed.
@@ -50,15 +53,21 @@ type regime struct {
 
 // Broker is one running lock broker.
 type Broker struct {
-	log     *audit.Log
-	logger  hclog.Logger
-	version string
-	reload  func() (*authz.Policy, error)
-	keep    Keep
-	now     func() time.Time
-	boot    func() time.Duration
-	started time.Time
-	admin   uint32 // effective uid of this process: may reload and explain, as root may
+	log      *audit.Log
+	logger   hclog.Logger
+	version  string
+	reload   func() (*authz.Policy, error)
+	redial   func(context.Context) (*keeper.Conn, error)
+	restart  func()
+	needs    func(*authz.Policy) []string
+	bootID   [16]byte
+	patience time.Duration
+	giving   atomic.Bool // HandOver was asked for
+	handed   atomic.Bool // and has begun: nothing is answered, ended or dropped any more, the next broker goes on from here
+	now      func() time.Time
+	boot     func() time.Duration
+	started  time.Time
+	admin    uint32 // effective uid of this process: may reload and explain, as root may
 
 	rules   atomic.Pointer[regime]
 	gates   gates
@@ -74,7 +83,7 @@ type Broker struct {
 	mu          sync.Mutex // guards all below, and orders Append on log
 	table       *table
 	sessions    map[uint64]*session
-	nextSession uint64
+	keeping     keeping
 	accounts    map[uint32]*account // by uid, while it has connections
 	early       int                 // connections without a first frame
 	connections int
@@ -98,7 +107,7 @@ type ruleUse struct {
 	rule string
 }
 
-// New makes a broker and takes back the detached holds that the log knows. Call Serve next, then Close.
+// New makes a broker and takes back the holds of an earlier run, from the keeper and from the log. Call Serve next, then Close.
 func New(ctx context.Context, c Config) (*Broker, error) {
 	if c.Policy == nil || c.Log == nil || c.Logger == nil {
 		return nil, errors.New("broker: Policy, Log and Logger are required")
@@ -126,7 +135,9 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, keep: c.Keep, now: c.Now, boot: c.Boot,
+		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot,
+		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, bootID: parseBootID(c.BootID), patience: c.Patience,
+		keeping: keeping{wanted: c.Keeper != nil, conn: c.Keeper},
 		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
 		wake:     make(chan struct{}, 1),
 		table:    newTable(tableLimits(c.Policy.Limits)),
@@ -136,7 +147,10 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	b.gates.set(c.Policy.Limits)
 	b.setRates(c.Policy.Limits)
 	b.rules.Store(&regime{policy: c.Policy, opener: opener, loaded: b.started})
-	if err := b.restore(ctx); err != nil {
+	if b.patience == 0 {
+		b.patience = defaultPatience
+	}
+	if err := b.restore(ctx, &c); err != nil {
 		b.release()
 		return nil, err
 	}
@@ -154,6 +168,12 @@ func (b *Broker) Close() error {
 func (b *Broker) release() {
 	b.waiter.Close()
 	b.deaths.release()
+	b.mu.Lock()
+	conn := b.keeping.conn
+	b.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+	}
 }
 
 // setRates sets how many records of refusals and waits one uid may cause. The caller holds mu, or nobody else is there yet.

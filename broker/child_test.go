@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 	"unsafe"
 
@@ -85,6 +86,22 @@ func play(role string, args []string) error {
 		if err := heir.Start(); err != nil {
 			return err
 		}
+	case "keen": // locks args[1] by the socket args[0], in version 2, and stays when lockerd goes
+		if _, err := converse(args[0], 2, attached(args[1]), wire.TypeGranted); err != nil {
+			return err
+		}
+	case "usurper": // wants to go on as session args[1] of the socket args[0], and must not
+		session, err := strconv.ParseUint(args[1], 10, 64)
+		if err != nil {
+			return err
+		}
+		m, err := converse(args[0], 2, &wire.Resume{Session: session}, wire.TypeError)
+		if err != nil {
+			return err
+		}
+		if e := m.(*wire.Error); e.Code != wire.CodeLost {
+			return fmt.Errorf("got %+v", e)
+		}
 	default:
 		return fmt.Errorf("unknown role %q", role)
 	}
@@ -92,6 +109,46 @@ func play(role string, args []string) error {
 	io.Copy(io.Discard, os.Stdin)
 	return nil
 }
+
+// converse says hello and one thing more, and gives the answer. The connection stays open.
+func converse(socket string, version uint8, m wire.Message, want wire.Type) (wire.Message, error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(conn, nil)
+	raw, err := conn.File() // a copy that nobody closes
+	if err != nil {
+		return nil, err
+	}
+	if _, err := unix.FcntlInt(raw.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		return nil, err
+	}
+	frames, err := wire.Append(nil, 1, &wire.Hello{Min: 1, Max: version})
+	if err == nil {
+		frames, err = wire.Append(frames, 2, m)
+	}
+	if err == nil {
+		_, err = conn.Write(frames)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, want := range []wire.Type{wire.TypeWelcome, want} {
+		body, err := wire.ReadFrame(conn, nil)
+		if err != nil {
+			return nil, err
+		}
+		_, answer, err := wire.Parse(body)
+		if err != nil || answer.Type() != want {
+			return nil, fmt.Errorf("got %+v %v, want %v", answer, err, want)
+		}
+		m = answer
+	}
+	return m, nil
+}
+
+func uintText(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // child is another process of the test's.
 type child struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"locker/flock"
+	"locker/keeper"
 	"locker/wire"
 )
 
@@ -16,7 +17,7 @@ func (b *Broker) answerOwned(r *request) []event {
 		k := r.claim.keys[r.slot[i]]
 		for _, h := range r.detail.owned {
 			if h.key == k {
-				g.Grants[i] = wire.Grant{ID: h.id, Already: true, Rests: h.info.rests, Expires: h.info.expires}
+				g.Grants[i] = wire.Grant{ID: h.id, Already: !h.info.askedBy(r), Rests: h.info.rests, Expires: h.info.expires}
 			}
 		}
 	}
@@ -37,6 +38,7 @@ func (b *Broker) claim(ctx context.Context, r *request) []event {
 	b.mu.Unlock()
 	busy, err := r.lockFiles()
 	if err == nil {
+		keeper.Step("grant.locked")
 		return b.lookAgain(ctx, r)
 	}
 	if !errors.Is(err, flock.ErrBusy) {
@@ -84,6 +86,9 @@ func (b *Broker) waitOutside(ctx context.Context, r *request, busy int) []event 
 		cancel()
 	} else {
 		b.recordWait(r, "in use by a program outside locker")
+		if len(r.places) == 0 {
+			b.keepPlace(r)
+		}
 		b.setWaitDeadline(r)
 		b.changed()
 	}

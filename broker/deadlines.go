@@ -17,6 +17,7 @@ const (
 	deadlineWait  deadlineKind = iota + 1 // of a request: the time to wait is over
 	deadlineLease                         // of a hold: its lease ends
 	deadlineGrace                         // of a hold: the grace of its session ends
+	deadlineAway                          // of a session of an earlier run: its client has not come back
 )
 
 // deadline is embedded in what it is about. at is on the boot clock, which counts suspend: a lease must not outlive a
@@ -26,6 +27,7 @@ type deadline struct {
 	kind deadlineKind
 	r    *request
 	h    *hold
+	s    *session
 	slot int // index in the heap + 1; 0: not armed
 }
 
@@ -118,7 +120,7 @@ func (b *Broker) endDue(ctx context.Context) time.Duration {
 		}
 		next := b.deadlines.q[0]
 		heap.Pop(&b.deadlines)
-		kind, r, h := next.kind, next.r, next.h
+		kind, r, h, away := next.kind, next.r, next.h, next.s
 		var evs []event
 		if kind == deadlineWait {
 			evs = b.stop(r, wire.CodeTimeout)
@@ -131,6 +133,8 @@ func (b *Broker) endDue(ctx context.Context) time.Duration {
 			b.expire(ctx, h)
 		case deadlineGrace:
 			b.graceOver(ctx, h)
+		case deadlineAway:
+			b.endAway(ctx, away, "its client did not come back after a restart of lockerd")
 		}
 	}
 }

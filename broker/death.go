@@ -41,15 +41,24 @@ func (d *deathWatch) add(pidfd int, session uint64) error {
 	if pidfd < 0 {
 		return nil // a kernel before 6.5 gives none: then EOF alone tells
 	}
+	return unix.EpollCtl(d.epoll, unix.EPOLL_CTL_ADD, pidfd, deathOf(session))
+}
+
+// rename has the death of a peer that is watched told as that of another session, and told again if it was told before.
+func (d *deathWatch) rename(pidfd int, session uint64) error {
 	if pidfd < 0 {
 		return nil
 	}
+	return unix.EpollCtl(d.epoll, unix.EPOLL_CTL_MOD, pidfd, deathOf(session))
+}
+
+func deathOf(session uint64) *unix.EpollEvent {
 	e := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
 	var id [8]byte
 	binary.NativeEndian.PutUint64(id[:], session)
 	e.Fd = int32(binary.NativeEndian.Uint32(id[:4]))
 	e.Pad = int32(binary.NativeEndian.Uint32(id[4:]))
-	return unix.EpollCtl(d.epoll, unix.EPOLL_CTL_ADD, pidfd, &e)
+	return &e
 }
 
 // remove ends the watch and closes the pidfd; closing the last descriptor takes it out of the epoll set.

@@ -13,10 +13,15 @@ func (b *Broker) drain(ctx context.Context) {
 	b.mu.Lock()
 	b.draining = true
 	var evs []event
+	var away []*session
 	var waiting []*request
 	var attached []*hold
 	var grace time.Duration
 	for _, s := range b.sessions {
+		if s.away {
+			away = append(away, s)
+			continue
+		}
 		for _, r := range s.requests {
 			waiting = append(waiting, r)
 			evs = append(evs, b.stop(r, wire.CodeShutdown)...)
@@ -27,6 +32,9 @@ func (b *Broker) drain(ctx context.Context) {
 		}
 	}
 	b.mu.Unlock()
+	for _, s := range away {
+		b.endAway(ctx, s, "lockerd stopped")
+	}
 	b.runAll(ctx, evs)
 	b.tellLost(attached, wire.Stopped, "", "")
 	// Those that somebody works on are answered by him; a file system that hangs must not hold us up.
@@ -43,6 +51,8 @@ func (b *Broker) drain(ctx context.Context) {
 	last, cancel := context.WithTimeout(ctx, writeDeadline)
 	defer cancel()
 	for _, s := range b.everySession() {
+		// So that the client does not look for the next lockerd to go on with.
+		s.refuse(0, wire.CodeShutdown, "", "lockerd is stopping")
 		s.out.flush(last)
 		s.hangUp("lockerd stopped")
 	}

@@ -6,12 +6,21 @@ import (
 
 	"locker/audit"
 	"locker/authz"
+	"locker/keeper"
 	"locker/wire"
 )
 
 // A hold ends in three steps: beginEnd marks it (so that it ends once), finishEnd lets go of the kernel's lock and then
 // takes it out of the table together with the record. Between the two it still keeps its place: the next claim is let in
 // only when the kernel's lock is free, and never mistakes our own for somebody else's.
+//
+// The order stands so that a crash at any point brings no lock back that was given up:
+//
+//	mark     from here on nobody else ends it, and it is not sent to a new keeper
+//	unlock   explicitly, which frees it for all copies: a copy without a lock is what a broker that starts throws away
+//	drop     the keeper closes its copy
+//	record   and table, together under mu. A record of a hold without a copy was given up, if the keeper was there all the time
+//	answer   last; who asks again after a crash learns that there is nothing (any more), which is what he wanted
 
 // beginEnd gives those of holds that nobody else is ending. The caller holds mu.
 func (b *Broker) beginEnd(holds []*hold) []*hold {
@@ -54,17 +63,18 @@ func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs [
 	}
 	for _, h := range taken {
 		// An explicit unlock: another process may have a copy of the descriptor, and closing ours would not free it.
+		keeper.Step("release.marked")
 		if err := h.info.file.Unlock(); err != nil {
 			b.logger.Error("unlock", "id", h.id, "error", err)
 		}
+		keeper.Step("release.unlocked")
 		h.info.file.Close()
-		if b.keep != nil {
-			b.keep.Drop(h.id)
-		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, h := range taken {
+		b.unkeep(h.id)
+		keeper.Step("release.dropped")
 		rec := b.recordOfHold(h, "")
 		say(h, &rec)
 		if n := b.append(&rec); n != 0 {
@@ -111,7 +121,9 @@ func (b *Broker) unlock(ctx context.Context, s *session, id uint32, m *wire.Unlo
 			seq = cleared
 		}
 		b.commit(seq)
+		keeper.Step("release.written")
 		s.send(id, answer)
+		keeper.Step("release.answered")
 	}
 	if slices.ContainsFunc(taken, func(h *hold) bool { return h.info.file.Network }) {
 		if s.acct.enterSlow(ctx, b) {

@@ -2,19 +2,27 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"locker/audit"
 	"locker/flock"
+	"locker/keeper"
 	"locker/wire"
 )
 
 // grant turns a claim into holds: the kernel's locks are in hand and every name still leads to its file.
 //
-// The order stands so that a crash at any point loses nothing that was answered: number and table together under mu
-// (the log's order is the table's order), then the keeper's copy, then the written line, then the answer. Before the
-// answer nobody has been promised anything, so every failure can be undone.
+// The order stands so that a crash at any point loses nothing that was answered, and answers nothing that is lost:
+//
+//	number   the record is in the log's memory, since its number is the hold's id; nothing of it need be in the file yet
+//	put      the keeper has a copy, or one is on its way in its queue, which counts as well: from here on our death
+//	         frees nothing. Before the table, so that nobody can end the hold, and close its descriptor, before it is sent
+//	enter    the table; numbers and table together under mu, since the log's order is the table's order
+//	write    the record is in the file, or on disk. A copy without a record was never answered: the next broker lets go of
+//	         it; a record without a copy was not either, if the keeper was there all the time
+//	answer   last: before it nobody has been promised anything, so every failure can be undone
 func (b *Broker) grant(ctx context.Context, r *request) []event {
 	b.mu.Lock()
 	if b.rules.Load() != r.regime { // a reload has passed since we looked: no grant may follow the policy that forbids it
@@ -35,6 +43,10 @@ func (b *Broker) grant(ctx context.Context, r *request) []event {
 		r.unlockFiles(len(r.files))
 		return []event{{c: r.claim, v: v, d: r.detail}}
 	}
+	if b.keeping.wanted && !b.keeping.ready {
+		b.mu.Unlock()
+		return b.pauseForKeeper(ctx, r)
+	}
 	if !b.stillNeeds(r) {
 		b.mu.Unlock()
 		r.unlockFiles(len(r.files))
@@ -44,6 +56,9 @@ func (b *Broker) grant(ctx context.Context, r *request) []event {
 	holds, evs, err := b.enterHolds(r, now, boot)
 	if err != nil {
 		b.mu.Unlock()
+		if errors.Is(err, errKeeperGone) {
+			return append(evs, b.pauseForKeeper(ctx, r)...)
+		}
 		r.unlockFiles(len(r.files))
 		return append(evs, b.refuse(r, b.cannotRecord(r, err))...)
 	}
@@ -52,15 +67,13 @@ func (b *Broker) grant(ctx context.Context, r *request) []event {
 	evs = append(evs, b.leave(r)...)
 	b.mu.Unlock()
 
-	err = b.keepAll(holds)
-	if err == nil {
-		err = b.log.Commit(last, r.msg.Life == wire.Detached)
-	}
-	if err != nil {
+	if err = b.log.Commit(last, r.msg.Life == wire.Detached); err != nil {
 		return append(evs, b.undo(r, holds, err)...)
 	}
+	keeper.Step("grant.written")
 	r.closeFiles() // of files that the owner held already; those of the holds are theirs now
 	r.answer(answer)
+	keeper.Step("grant.answered")
 	return evs
 }
 
@@ -76,8 +89,8 @@ func (b *Broker) stillNeeds(r *request) bool {
 	return true
 }
 
-// enterHolds records the grants and enters the holds. The caller holds mu. On error nothing has changed, except that
-// the log may say that a grant was given and taken back.
+// enterHolds numbers the grants, has them kept and enters the holds. The caller holds mu. On error nothing has changed, except
+// that the log may say that a grant was given and taken back.
 func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*hold, []event, error) {
 	ids := make([]uint64, 0, len(r.files))
 	infos := make([]*holdInfo, 0, len(r.files))
@@ -90,15 +103,24 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 		rec.Target, rec.Dev, rec.Ino = info.target, f.ID.Dev, f.ID.Ino
 		rec.Rests, rec.Rule, rec.Expires = restNames[info.rests&3], info.rule, info.expires
 		rec.Waited = boot - r.began
+		if info.resumes { // of others a request that is sent again is another one
+			rec.Request = r.id
+		}
 		seq, err := b.log.Append(&rec)
+		if err == nil {
+			ids, infos = append(ids, seq), append(infos, info)
+			keeper.Step("grant.numbered")
+			err = b.keepHold(seq, r, info, keyOf(f.ID))
+			keeper.Step("grant.put")
+		}
 		if err != nil {
 			for j, id := range ids { // a set is granted all or none
+				b.unkeep(id)
 				back := audit.Record{Event: audit.EventRelease, ID: id, Path: infos[j].path, Text: "not granted: " + err.Error()}
 				b.append(&back)
 			}
 			return nil, nil, err
 		}
-		ids, infos = append(ids, seq), append(infos, info)
 	}
 	holds, evs := b.table.grant(r.claim, ids)
 	evs = b.moved(evs)
@@ -110,6 +132,7 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 			r.files[i] = nil // the hold's now
 		}
 	}
+	keeper.Step("grant.entered")
 	return holds, evs, nil
 }
 
@@ -122,6 +145,7 @@ func (b *Broker) infoOf(r *request, i int, now time.Time, boot time.Duration) *h
 	h := &holdInfo{
 		file: f, who: r.who, path: r.pathOf(i), rests: restsOf(f.Engines), life: r.msg.Life, tag: r.msg.Tag,
 		reason: r.msg.Reason, rule: d.Rule, grace: r.msg.Grace, since: now, began: boot,
+		by: r.s.id, request: r.id, resumes: r.s.resumes(),
 	}
 	if f.Target != f.Path {
 		h.target = f.Target
@@ -210,23 +234,15 @@ func (b *Broker) grantedFor(r *request) *wire.Granted {
 	for i := range r.msg.Paths {
 		k := r.slot[i]
 		if h := b.table.covering(r.claim, k); h != nil {
-			g.Grants[i] = wire.Grant{ID: h.id, Already: r.covered[k], Rests: h.info.rests, Expires: h.info.expires}
+			g.Grants[i] = wire.Grant{ID: h.id, Already: r.covered[k] && !h.info.askedBy(r), Rests: h.info.rests, Expires: h.info.expires}
 		}
 	}
 	return g
 }
 
-// keepAll hands the descriptors of new holds to the keeper.
-func (b *Broker) keepAll(holds []*hold) error {
-	if b.keep == nil {
-		return nil
-	}
-	for _, h := range holds {
-		if err := b.keep.Put(h.id, h.info.file.FD()); err != nil {
-			return err
-		}
-	}
-	return nil
+// askedBy reports whether the hold was granted to this very request, before lockerd was started again and the answer got lost.
+func (i *holdInfo) askedBy(r *request) bool {
+	return r.s.resumed && i.by == r.s.id && i.request == r.id
 }
 
 // undo takes back holds whose grant could not be recorded, and refuses their request.

@@ -67,7 +67,8 @@ func malformed(t testing.TB) []hostile {
 		{"version 0", raw(0, 7, 9), wire.CodeVersion, 9},
 		{"version 2", raw(2, 7, 9), wire.CodeVersion, 9},
 		{"type 0", raw(1, 0, 9), wire.CodeUnsupported, 9},
-		{"type 0x0d", raw(1, 0x0d, 9), wire.CodeUnsupported, 9},
+		{"type 0x0e", raw(1, 0x0e, 9), wire.CodeUnsupported, 9},
+		{"a Resume in version 1", raw(1, 0x0d, 9, 0, 0, 0, 0, 0, 0, 0, 1), wire.CodeVersion, 9},
 		{"type 0x80", raw(1, 0x80, 9), wire.CodeUnsupported, 9},
 		{"type 0xff", raw(1, 0xff, 9), wire.CodeUnsupported, 9},
 		{"request id 0", raw(1, 7, 0), wire.CodeInvalid, 0},
@@ -108,10 +109,10 @@ func TestABadFrameIsAnsweredWithItsCodeAndEndsItsConnectionAlone(t *testing.T) {
 	hello := encoded(t, 1, &wire.Hello{Min: 1, Max: 1})
 	greeted := append(malformed(t), onlyServersSay(t)...)
 	greeted = append(greeted, hostile{"a second Hello", encoded(t, 9, &wire.Hello{Min: 1, Max: 1}), wire.CodeInvalid, 9})
-	mute := append(malformed(t)[:26:26], onlyServersSay(t)...) // the last ones begin with a good frame
+	mute := append(malformed(t)[:27:27], onlyServersSay(t)...) // the last ones begin with a good frame
 	mute = append(mute,
 		hostile{"no Hello", encoded(t, 9, &wire.Status{}), wire.CodeInvalid, 9},
-		hostile{"a Hello of version 2 and 3", encoded(t, 9, &wire.Hello{Min: 2, Max: 3}), wire.CodeVersion, 9},
+		hostile{"a Hello of version 3 and 4", encoded(t, 9, &wire.Hello{Min: 3, Max: 4}), wire.CodeVersion, 9},
 		hostile{"a Hello of versions 3 to 2", raw(1, 1, 9, 3, 2), wire.CodeInvalid, 9},
 		hostile{"a Hello of versions 0 to 1", raw(1, 1, 9, 0, 1), wire.CodeInvalid, 9},
 		hostile{"a Hello with a byte more", raw(1, 1, 9, 1, 1, 1), wire.CodeInvalid, 9},

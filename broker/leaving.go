@@ -40,7 +40,11 @@ func (b *Broker) leave(r *request) []event {
 	}
 	b.deadlines.remove(&r.due)
 	b.unreserve(r)
+	b.dropPlace(r)
 	if r.claim == nil {
+		if r.place != nil { // it has come back for its place, and does not take it
+			return b.moved(b.table.abandon(r.place))
+		}
 		return nil
 	}
 	return b.moved(b.table.abandon(r.claim)) // does nothing to a claim that is granted or gone
@@ -50,6 +54,8 @@ func (b *Broker) leave(r *request) []event {
 // The caller holds mu and has the request answered by run.
 func (b *Broker) stop(r *request, code wire.Code) []event {
 	switch r.phase {
+	case phaseAbsent:
+		return b.leave(r)
 	case phaseQueued:
 		r.ended = code
 		if code == wire.CodeTimeout {

@@ -72,7 +72,11 @@ func (b *Broker) copyRows(s *session, all bool) (rows []wire.Row, held []*flock.
 	defer b.mu.Unlock()
 	now, boot := b.now(), b.boot()
 	for _, h := range b.visibleHolds(s, all) {
-		rows = append(rows, holdRow(h, s.peer.UID))
+		row := holdRow(h, s.peer.UID)
+		if s.resumes() && (h.info.unknown || h.info.session != nil && h.info.session.away) {
+			row.Kind = wire.RowOrphan
+		}
+		rows = append(rows, row)
 		held = append(held, h.info.file)
 	}
 	places := map[key]map[*claim]uint32{}

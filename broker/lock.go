@@ -6,21 +6,30 @@ import (
 
 	"locker/audit"
 	"locker/authz"
+	"locker/keeper"
 	"locker/wire"
 )
 
 // lock works on one Lock request until it is answered, or waits in the table, or (where opening and locking may
 // hang, or somebody's file lease is in the way) until a goroutine of its own has taken it over.
 func (b *Broker) lock(ctx context.Context, s *session, id uint32, m *wire.Lock) {
-	r := &request{s: s, who: s.identify(), id: id, msg: m, began: b.boot(), phase: phaseOpening}
-	if refusal := b.decide(r); refusal != nil {
-		b.deny(r, refusal)
-		r.answer(refusal)
+	if g := b.grantedBefore(s, id, m); g != nil {
+		s.send(id, g)
 		return
 	}
+	r := &request{s: s, who: s.identify(), id: id, msg: m, began: b.boot(), phase: phaseOpening}
+	refusal := b.decide(r)
 	b.mu.Lock()
-	refusal := b.admit(r)
+	moved := b.takePlace(r)
+	if refusal == nil {
+		refusal = b.admit(r)
+	}
+	if refusal != nil && r.place != nil {
+		moved = append(moved, b.moved(b.table.abandon(r.place))...)
+		b.dropPlace(r)
+	}
 	b.mu.Unlock()
+	b.runApart(ctx, moved)
 	if refusal != nil {
 		b.deny(r, refusal)
 		r.answer(refusal)
@@ -46,11 +55,14 @@ func (b *Broker) admit(r *request) *wire.Error {
 	if b.draining {
 		return &wire.Error{Code: wire.CodeShutdown, Text: "lockerd is stopping"}
 	}
-	if _, taken := r.s.requests[r.id]; taken {
-		return &wire.Error{Code: wire.CodeInvalid, Text: "this request id is still in use"}
-	}
 	if r.s.ended {
 		return &wire.Error{Code: wire.CodeCanceled, Text: "connection closed"}
+	}
+	if r.msg.Life == wire.Attached && b.table.countHeldBy(r.owner())+len(r.msg.Paths) > maxAttached {
+		return &wire.Error{Code: wire.CodeQuota, Text: "this connection holds as many locks as one may"}
+	}
+	if _, taken := r.s.requests[r.id]; taken {
+		return &wire.Error{Code: wire.CodeInvalid, Text: "this request id is still in use"}
 	}
 	r.s.requests[r.id] = r
 	return nil
@@ -90,6 +102,7 @@ func (b *Broker) open(ctx context.Context, r *request) {
 
 // enter puts the claim into the table and answers what can be answered at once.
 func (b *Broker) enter(ctx context.Context, r *request) []event {
+	keeper.Step("grant.opened")
 	m, _ := modeOf(r.msg.Mode)
 	c := &claim{owner: r.owner(), uid: r.who.peer.UID, mode: m, keys: r.keys(), req: r}
 	b.mu.Lock()
@@ -98,6 +111,11 @@ func (b *Broker) enter(ctx context.Context, r *request) []event {
 		b.giveUp(ctx, r, wire.CodeCanceled)
 		return nil
 	}
+	if r.place != nil && r.place.inTable() {
+		defer b.mu.Unlock()
+		return b.enterAgain(r)
+	}
+	r.place = nil
 	r.claim = c
 	var v verdict
 	var d detail

@@ -20,6 +20,7 @@ func (b *Broker) judge(r *request, v verdict, d detail) []event {
 	case queued:
 		r.phase = phaseQueued
 		b.recordWait(r, "")
+		b.keepPlace(r)
 		b.setWaitDeadline(r)
 		b.changed()
 	}
@@ -32,6 +33,9 @@ func (b *Broker) moved(evs []event) []event {
 	for _, e := range evs {
 		r := e.c.req
 		r.detail = e.d
+		if r.phase == phaseAbsent {
+			continue // its client will ask where it stands; until then whoever is behind it waits
+		}
 		if e.v != pending && r.phase == phaseClaiming {
 			r.overtaken = e.v // somebody is at work on it, and will see
 			continue

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"locker/flock"
+	"locker/keeper"
 	"locker/wire"
 )
 
@@ -105,6 +106,12 @@ func errText(err error) string {
 // cannotRecord is the answer when the log or the keeper cannot take a grant.
 func (b *Broker) cannotRecord(r *request, err error) *wire.Error {
 	b.logger.Error("grant refused", "error", err)
+	if errors.Is(err, keeper.ErrFull) {
+		return &wire.Error{
+			Code: wire.CodeUnavailable, Path: r.msg.Paths[0],
+			Text: "lockerd's keeper cannot take another copy now, so nothing is granted; try again, or see 'locker status'",
+		}
+	}
 	return &wire.Error{
 		Code: wire.CodeUnavailable, Path: r.msg.Paths[0],
 		Text: "the audit log cannot take records now, so nothing is granted; locks held can be released; see 'locker status'",

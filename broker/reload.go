@@ -16,11 +16,21 @@ import (
 var errNoPolicyFile = errors.New("lockerd was started without a policy file, so there is nothing to take anew")
 
 // Reload takes the policy file anew, all or nothing: a bad file leaves the old policy in force. It gives the lines that say what
-// changed. Holds that the new policy would not grant stay until they end; waiting claims that it does not allow are refused.
+// changed, the last of them whether that took a restart, which begins then. Holds that the new policy would not grant stay until they
+// end; waiting claims that it does not allow are refused.
 func (b *Broker) Reload(ctx context.Context) ([]string, error) {
+	lines, again, err := b.takePolicy(ctx)
+	if again {
+		b.restart()
+	}
+	return lines, err
+}
+
+// takePolicy is Reload without the restart, which the caller begins if again says so.
+func (b *Broker) takePolicy(ctx context.Context) (lines []string, again bool, err error) {
 	b.reloading.Lock()
 	defer b.reloading.Unlock()
-	lines, err := b.reloadLocked(ctx)
+	lines, again, err = b.reloadLocked(ctx)
 	if err != nil {
 		b.mu.Lock()
 		b.policyError = err.Error()
@@ -30,29 +40,29 @@ func (b *Broker) Reload(ctx context.Context) ([]string, error) {
 		b.commit(seq)
 		b.logger.Error("policy refused, the old one stays in force", "error", err)
 	}
-	return lines, err
+	return lines, again, err
 }
 
-func (b *Broker) reloadLocked(ctx context.Context) ([]string, error) {
+func (b *Broker) reloadLocked(ctx context.Context) (lines []string, again bool, err error) {
 	if b.reload == nil {
-		return nil, errNoPolicyFile
+		return nil, false, errNoPolicyFile
 	}
 	b.mu.Lock()
 	stopped := b.stopped
 	b.mu.Unlock()
 	if stopped {
-		return nil, errors.New("lockerd is stopping")
+		return nil, false, errors.New("lockerd is stopping")
 	}
 	policy, err := b.reload()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	opener, warnings, err := flock.NewOpener(policy.Allow)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	old := b.rules.Load()
-	lines := policy.Diff(old.policy)
+	lines = policy.Diff(old.policy)
 	for _, w := range warnings {
 		b.logger.Warn("whitelist entry", "problem", w)
 		lines = append(lines, "warning: "+w)
@@ -75,8 +85,25 @@ func (b *Broker) reloadLocked(ctx context.Context) ([]string, error) {
 	b.mu.Unlock()
 	b.commit(seq)
 	b.runAll(ctx, evs)
-	b.logger.Info("policy loaded", "file", policy.File, "sha256", policy.SHA256, "rules", policy.RuleCount())
-	return lines, nil
+	taken, again := b.takenUp(policy)
+	b.logger.Info("policy loaded", "file", policy.File, "sha256", policy.SHA256, "rules", policy.RuleCount(), "taken", taken)
+	return append(lines, taken), again, nil
+}
+
+// takenUp says which of the two a reload was: all of it is in force, or lockerd is started again for what a running process cannot
+// change about itself, which no lock is lost by.
+func (b *Broker) takenUp(p *authz.Policy) (line string, again bool) {
+	var left []string
+	if b.needs != nil {
+		left = b.needs(p)
+	}
+	switch {
+	case len(left) == 0:
+		return "in force, without a restart", false
+	case b.restart == nil:
+		return "in force, but for this, which needs a restart of lockerd: " + strings.Join(left, "; "), false
+	}
+	return "in force; lockerd is being started again, which loses no lock, for: " + strings.Join(left, "; "), true
 }
 
 func policyRecord(p *authz.Policy) audit.Record {
@@ -129,7 +156,15 @@ func (b *Broker) reloadFor(ctx context.Context, s *session, id uint32) {
 		b.denyAdmin(s, id, "reload", "only root may reload the policy")
 		return
 	}
-	lines, err := b.Reload(ctx)
+	lines, again, err := b.takePolicy(ctx)
+	if again {
+		defer func() { // not before the answer is out
+			patience, stop := context.WithTimeout(ctx, writeDeadline)
+			defer stop()
+			s.out.flush(patience)
+			b.restart()
+		}()
+	}
 	if err != nil {
 		s.refuse(id, wire.CodeUnavailable, "", wire.Clip("the old policy stays in force: "+err.Error(), wire.MaxText))
 		return
@@ -137,8 +172,8 @@ func (b *Broker) reloadFor(ctx context.Context, s *session, id uint32) {
 	for i := range lines {
 		lines[i] = clip(lines[i])
 	}
-	if len(lines) > 200 {
-		lines = append(lines[:200], "and more")
+	if n := len(lines); n > 200 {
+		lines = append(lines[:199], "and more", lines[n-1])
 	}
 	s.send(id, &wire.Reloaded{Lines: lines})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"locker/flock"
+	"locker/keeper"
 	"locker/wire"
 )
 
@@ -29,6 +30,7 @@ func (b *Broker) lookAgain(ctx context.Context, r *request) []event {
 			return b.followApart(ctx, r)
 		}
 	}
+	keeper.Step("grant.looked")
 	return b.grant(ctx, r)
 }
 

@@ -19,6 +19,7 @@ const (
 	phaseQueued
 	phaseClaiming
 	phaseDone
+	phaseAbsent // of an earlier run: it keeps its place until its client comes back and sends it again
 )
 
 // request is one Lock of one session, from its frame to its answer.
@@ -57,6 +58,9 @@ type request struct {
 
 	isOutside    bool      // it waits for a holder outside the broker, of the file outside
 	outside      place     //
+	places       []uint64  // the keeper's ids of its place in the queues of these files:
+	placed       []key     //
+	place        *claim    // of an absent request that this one goes on from, until it is entered
 	reserved     []ruleUse // counted in Broker.perRule for it, one for each file that it asks for
 	lastBlockers []wire.Blocker
 }
@@ -149,6 +153,10 @@ type holdInfo struct {
 	began   time.Duration // boot clock
 	expires time.Time     // zero: never
 	session *session      // of an attached hold
+	by      uint64        // session that asked for it, and
+	request uint32        // its request id: a Lock that is sent again is known by them
+	resumes bool          // that session can resume
+	unknown bool          // the log does not know it
 
 	// Guarded by Broker.mu.
 	due       deadline // lease end, or end of the grace

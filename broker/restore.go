@@ -2,230 +2,125 @@ package broker
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"locker/audit"
-	"locker/authz"
-	"locker/flock"
-	"locker/wire"
+	"locker/keeper"
 )
 
-// lostHold is a detached hold of an earlier run that could not be had again. It keeps nobody out; it stays in the list until
-// its owner (or root) clears it, so that he learns of it.
-type lostHold struct {
-	id     uint64
-	uid    uint32
-	grant  audit.Record
-	path   string
-	reason string // why it is lost
+// A start takes over what an earlier run has left, before any client is served. There are two sources, in this order:
+//
+//   - The keeper has the descriptors themselves. A copy that still has its kernel lock, is in the log, and whose process lives is
+//     held on, without a moment in between. One without a lock was being released; one that the log does not know was never
+//     answered, since its record is written before the answer, unless the log was lost.
+//   - The log. What it calls held and the keeper does not have was given up, or never answered, if this keeper was there all the
+//     time (Past.Complete). Otherwise both processes have died, or the machine was started anew: then it is claimed from the kernel
+//     again, and the record says for how long nobody held it, or it is lost.
+//
+// A descriptor that has come back is never locked again: a conversion could lose the lock.
+
+// restoring is what a start works with. Broker.mu is held all the time: nobody else is there yet, and append's rule is kept.
+type restoring struct {
+	*Broker
+	past     keeper.Past
+	whole    bool                  // the log has lost nothing
+	sameBoot bool                  // the log was last written since the machine was started
+	idle     time.Duration         // since the last record: for so long at most nobody held what is claimed again
+	known    map[uint64]audit.Hold // live by the log, and not dealt with yet
+	fresh    []*hold               // that the keeper does not have
+	last     uint64                // number of the last record
 }
 
-func (l *lostHold) row() wire.Row {
-	g := &l.grant
-	row := wire.Row{
-		Kind: wire.RowLost, ID: l.id, Dev: g.Dev, Ino: g.Ino, Path: l.path, Mode: wire.Exclusive, Life: wire.Detached,
-		UID: g.UID, User: g.User, PID: g.PID, Command: g.Command, Tag: g.Tag, Reason: l.reason, Since: g.Time,
-	}
-	if g.Mode == wire.Shared.String() {
-		row.Mode = wire.Shared
-	}
-	return row
-}
-
-// lostHolds gives the lost holds by id. The caller holds mu.
-func (b *Broker) lostHolds() []*lostHold {
-	out := make([]*lostHold, 0, len(b.lost))
-	for _, l := range b.lost {
-		out = append(out, l)
-	}
-	slices.SortFunc(out, func(x, y *lostHold) int { return int(min(max(int64(x.id)-int64(y.id), -1), 1)) })
-	return out
-}
-
-// clear records that a lost hold was taken note of. The caller holds mu.
-func (b *Broker) clear(l *lostHold, w *who) uint64 {
-	delete(b.lost, l.id)
-	rec := audit.Record{Event: audit.EventCleared, ID: l.id, Path: l.path}
-	w.sign(&rec)
-	return b.append(&rec)
-}
-
-// clearLost clears what an Unlock names among the lost holds of its own uid (root: by id, anybody's), and puts the ids
-// into the answer. It gives the last record's number. The caller holds mu.
-func (b *Broker) clearLost(s *session, m *wire.Unlock, answer *wire.Released) (seq uint64) {
-	if len(b.lost) == 0 {
-		return 0
-	}
-	for _, l := range b.lostHolds() {
-		mine := l.uid == s.peer.UID && (m.By == wire.ByID || m.AnyTag || l.grant.Tag == m.Tag)
-		switch m.By {
-		case wire.ByID:
-			if l.id == m.ID && (mine || s.peer.UID == 0) {
-				answer.IDs = append(answer.IDs, l.id)
-				seq = b.clear(l, s.who)
-			}
-		case wire.ByAll:
-			if mine {
-				answer.IDs = append(answer.IDs, l.id)
-				seq = b.clear(l, s.who)
-			}
-		default:
-			if i := slices.Index(m.Paths, l.path); i >= 0 && mine {
-				if answer.IDs[i] == 0 {
-					answer.IDs[i] = l.id
-				}
-				seq = b.clear(l, s.who)
-			}
-		}
-	}
-	return seq
-}
-
-// restore takes back, before any client is served, the detached holds that the log knows of an earlier run. What was attached
-// has ended with its connection; what cannot be had again is lost.
-func (b *Broker) restore(ctx context.Context) error {
+// restore is the whole start.
+func (b *Broker) restore(ctx context.Context, c *Config) error {
+	keeper.Step("start.listed")
 	b.mu.Lock()
-	defer b.mu.Unlock() // nobody else is there yet; append's rule is kept all the same
-	start := audit.Record{Event: audit.EventStart, PID: int32(selfPID()), Text: b.version}
-	if b.append(&start) == 0 {
-		return errors.Join(errors.New("broker: the log does not take the start"), b.log.Health().Err)
+	fresh, err := b.restoreAll(c)
+	b.mu.Unlock()
+	if err != nil {
+		return err
 	}
-	policy := policyRecord(b.rules.Load().policy)
-	last := b.append(&policy)
-	state := b.log.Replayed()
-	for _, l := range state.Lost() {
-		b.lost[l.Grant.Seq] = &lostHold{id: l.Grant.Seq, uid: l.Grant.UID, grant: l.Grant, path: l.Grant.Path, reason: "lost"}
+	keeper.Step("start.restored")
+	if !b.keeping.wanted {
+		return nil
 	}
-	for _, old := range state.Holds() {
-		rec := old.Grant // whose it was, and what
-		rec.ID, rec.Grace = old.Grant.Seq, 0
-		text := b.takeBack(&old.Grant)
-		rec.Rests = old.Grant.Rests
-		switch {
-		case old.Grant.Life != wire.Detached.String():
-			rec.Event, rec.Text = audit.EventDeath, "lockerd was not running any more"
-		case text == "":
-			rec.Event = audit.EventResume
-		case text == leaseOver:
-			rec.Event = audit.EventExpire
-		default:
-			rec.Event, rec.Text = audit.EventLost, text
-			b.lost[old.Grant.Seq] = &lostHold{id: old.Grant.Seq, uid: old.Grant.UID, grant: old.Grant, path: old.Grant.Path, reason: "lost: " + text}
-			b.logger.Warn("lock lost", "path", old.Grant.Path, "uid", old.Grant.UID, "reason", text)
+	if err := b.upload(ctx, b.keeping.conn, fresh, nil); err != nil {
+		b.logger.Warn("keeper", "error", err)
+		b.loseKeeper()
+		if !b.findKeeper(ctx) {
+			return ctx.Err()
 		}
-		last = b.append(&rec)
 	}
-	b.recheckHolds()
-	if err := b.log.Commit(last, true); err != nil {
-		// A full disk must not keep the locks of before from being held: it refuses grants until there is room.
-		b.logger.Error("start not recorded on disk: nothing is granted until it can be", "error", err)
-	}
+	keeper.Step("start.synced")
 	return nil
 }
 
-const leaseOver = "its lease is over"
-
-// takeBack claims one detached hold again; it gives why that cannot be, "" if it is held.
-func (b *Broker) takeBack(g *audit.Record) string {
-	now, boot := b.now(), b.boot()
-	if g.Life != wire.Detached.String() {
-		return "attached"
+func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
+	start := audit.Record{Event: audit.EventStart, PID: int32(selfPID()), Text: b.version}
+	if b.append(&start) == 0 {
+		return nil, errors.Join(errors.New("broker: the log does not take the start"), b.log.Health().Err)
 	}
-	if !g.Expires.IsZero() && !g.Expires.After(now) {
-		return leaseOver
+	policy := policyRecord(b.rules.Load().policy)
+	state := b.log.Replayed()
+	x := &restoring{
+		Broker: b, past: c.Past, whole: b.log.Whole(), sameBoot: c.BootID != "" && state.BootID() == c.BootID,
+		known: map[uint64]audit.Hold{}, last: b.append(&policy),
 	}
-	m, km := exclusive, flock.Exclusive
-	if g.Mode == wire.Shared.String() {
-		m, km = shared, flock.Shared
+	x.idle = x.sinceLast()
+	for _, l := range state.Lost() {
+		b.lost[l.Grant.Seq] = &lostHold{id: l.Grant.Seq, uid: l.Grant.UID, grant: l.Grant, path: l.Grant.Path, reason: "lost"}
 	}
-	var engines flock.Engines
-	for _, r := range g.Rests {
-		switch r {
-		case "ofd":
-			engines |= flock.OFD
-		case "flock":
-			engines |= flock.BSD
-		}
+	for _, h := range state.Holds() {
+		x.known[h.Grant.Seq] = h
 	}
-	f, text := b.lockAgain(g, flock.Want{Mode: km, Hardlinks: true, Engines: engines})
-	if f == nil {
-		return text
+	places := x.fromKeeper(c.Listed)
+	for _, id := range slices.Sorted(maps.Keys(x.known)) {
+		x.fromLog(x.known[id])
 	}
-	g.Rests = restNames[restsOf(f.Engines)&3] // a file may have become executable since
-	if b.keep != nil {
-		if err := b.keep.Put(g.Seq, f.FD()); err != nil {
-			f.Unlock()
-			f.Close()
-			return "its descriptor cannot be kept: " + errText(err)
-		}
+	x.restorePlaces(places)
+	for _, s := range b.sessions {
+		b.await(s)
 	}
-	info := &holdInfo{
-		file: f, path: g.Path, target: g.Target, rests: restsOf(f.Engines), life: wire.Detached, tag: g.Tag, reason: g.Reason, rule: g.Rule,
-		since: g.Time, began: boot - now.Sub(g.Time), expires: g.Expires,
-		who: &who{
-			peer: authz.PeerFor(g.UID, g.GID, nil), user: g.User, login: g.LoginUID, hasLogin: g.HasLogin, start: g.Start,
-			command: g.Command, restored: true,
-		},
+	b.recheckHolds()
+	if err := b.log.Commit(x.last, true); err != nil {
+		// A full disk must not keep the locks of before from being held: it refuses grants until there is room.
+		b.logger.Error("start not recorded on disk: nothing is granted until it can be", "error", err)
 	}
-	info.who.peer.PID = g.PID
-	if !g.Expires.IsZero() {
-		// No longer than it was granted for: the wall clock may have been set back since, or not yet be set.
-		left := min(g.Expires.Sub(now), g.Expires.Sub(g.Time))
-		info.due.at = boot + max(left, time.Millisecond)
-	}
-	h := &hold{id: g.Seq, key: keyOf(f.ID), owner: owner{uid: g.UID, tag: g.Tag}, uid: g.UID, mode: m}
-	b.table.restore(h)
-	b.adopt(h, info)
-	return ""
+	return x.fresh, nil
 }
 
-// networkPatience is how long one hold on a network file system may keep lockerd from starting.
-const networkPatience = 5 * time.Second
+// sinceLast is how long ago the log was last written; the wall clock has to do where the boot clock has begun anew.
+func (x *restoring) sinceLast() time.Duration {
+	wall, boot := x.log.Last()
+	if wall.IsZero() {
+		return 0
+	}
+	if x.sameBoot {
+		return max(0, x.boot()-boot)
+	}
+	return max(0, x.now().Sub(wall))
+}
 
-// lockAgain opens and locks the file of an old hold, or says why it cannot.
-func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (*flock.File, string) {
-	opener := b.rules.Load().opener
-	try := func() (*flock.File, string) {
-		f, err := opener.Open(g.Path, w)
-		if err != nil {
-			return nil, "it cannot be opened again: " + errText(err)
-		}
-		if f.ID != (flock.ID{Dev: g.Dev, Ino: g.Ino}) {
-			f.Close()
-			return nil, "another file stands under this name now"
-		}
-		if err := f.TryLock(w.Mode); err != nil {
-			f.Close()
-			return nil, "it cannot be locked again: " + errText(err)
-		}
-		return f, ""
+// record appends what became of a hold of the log; about is the record of its grant.
+func (x *restoring) record(about audit.Record, event audit.Event, text string) {
+	about.ID, about.Event, about.Text = about.Seq, event, text
+	if event != audit.EventResume {
+		about.Grace = 0
 	}
-	if !opener.Network(g.Path) {
-		return try()
+	if n := x.append(&about); n != 0 {
+		x.last = n
 	}
-	type result struct {
-		f    *flock.File
-		text string
+}
+
+// parseBootID takes the dashes out; zeros for what is no boot id.
+func parseBootID(text string) (id [16]byte) {
+	if raw, err := hex.DecodeString(strings.ReplaceAll(text, "-", "")); err == nil {
+		copy(id[:], raw)
 	}
-	done := make(chan result, 1)
-	b.work.Go(func() { // may hang for as long as a server does not answer
-		f, text := try()
-		done <- result{f, text}
-	})
-	over := time.NewTimer(networkPatience)
-	defer over.Stop()
-	select {
-	case r := <-done:
-		return r.f, r.text
-	case <-over.C:
-		b.work.Go(func() {
-			if r := <-done; r.f != nil {
-				r.f.Unlock()
-				r.f.Close()
-			}
-		})
-		return nil, "its file system does not answer"
-	}
+	return id
 }

@@ -18,8 +18,6 @@ const (
 	// The same, for a connection beyond the limit of those that have said nothing yet. Not closed at once: a script that starts
 	// 64 clients has that many of them for a moment.
 	hurriedDeadline = 100 * time.Millisecond
-	frameDeadline   = 2 * time.Second // from the first byte of a frame to its last
-	readBuffer      = 512             // bytes kept for each connection; a larger frame borrows
 )
 
 // session is one connection of one peer. Its goroutine reads frames and works on them one at a time, in order; only
@@ -31,11 +29,15 @@ type session struct {
 	peer    authz.Peer
 	acct    *account
 	out     outbox
-	hurried bool // connected when too many had said nothing yet
-	who     *who // by the session's goroutine, before the first request that needs it
+	hurried bool  // connected when too many had said nothing yet
+	who     *who  // by the session's goroutine, before the first request that needs it
+	version uint8 // of the protocol; 0 before the Hello. Written by the session's goroutine alone, before any request
+	resumed bool  // it goes on from a session of an earlier run. Likewise
 
 	// Guarded by Broker.mu.
 	requests map[uint32]*request // Lock requests without a final answer
+	away     bool                // of an earlier run, and its client has not come back: there is no connection
+	due      deadline            // then: until when it may
 	killed   string              // not "": why the broker closed the connection
 	dead     bool                // the peer's process has died
 	ended    bool                // no request may enter any more
@@ -50,8 +52,17 @@ func (s *session) identify() *who {
 	return s.who
 }
 
+// resumes reports whether the client knows how to come back after a restart of lockerd.
+func (s *session) resumes() bool { return s.version >= resumeVersion }
+
+// resumeVersion is the first version of the protocol with Resume.
+const resumeVersion = 2
+
 // send encodes m and sends it without blocking.
 func (s *session) send(request uint32, m wire.Message) {
+	if s.conn == nil || s.b.handed.Load() {
+		return // nobody is there to hear it, or nothing is to be said any more
+	}
 	frame, err := wire.Append(make([]byte, 0, 128), request, m)
 	if err != nil {
 		// Answers are made of bounded parts; what still does not fit is our mistake, and the client must not wait for ever.
@@ -120,14 +131,15 @@ func (s *session) greet(id uint32, m wire.Message) bool {
 		s.refuse(id, wire.CodeInvalid, "", "the first frame must be a Hello")
 		return false
 	}
-	if hello.Min > wire.Version || hello.Max < wire.Version {
-		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks version 1 of the protocol only")
+	if hello.Min > wire.Version {
+		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks versions 1 and 2 of the protocol only")
 		return false
 	}
+	s.version = min(hello.Max, wire.Version)
 	s.greeted = true
 	s.b.greeted(s)
 	s.send(id, &wire.Welcome{
-		Version: wire.Version, Server: s.b.version, Session: s.id,
+		Version: s.version, Server: s.b.version, Session: s.id,
 		MaxFrame: wire.MaxFrame, MaxPaths: wire.MaxPaths, MaxPath: wire.MaxPath, MaxReason: wire.MaxReason, MaxTag: wire.MaxTag,
 	})
 	return true
@@ -163,6 +175,12 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 		b.listRules(s, id)
 	case *wire.Explain:
 		b.explain(s, id, m)
+	case *wire.Resume:
+		if !s.resumes() {
+			s.refuse(id, wire.CodeInvalid, "", "this message is of version 2 of the protocol, and the connection speaks version 1")
+			return false
+		}
+		b.resume(s, id, m)
 	default:
 		s.refuse(id, wire.CodeInvalid, "", "this message is not a request, or the Hello came twice")
 		return false
@@ -174,6 +192,10 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 func (s *session) end(ctx context.Context) {
 	b := s.b
 	b.mu.Lock()
+	if b.handed.Load() || s.ended { // the next broker's now
+		b.mu.Unlock()
+		return
+	}
 	s.ended = true
 	delete(b.sessions, s.id)
 	delete(b.watchers, s)
@@ -196,7 +218,9 @@ func (s *session) end(ctx context.Context) {
 	})
 	b.run(ctx, append(evs, more...))
 	b.commit(seq)
-	s.out.flush(context.Background()) // the connection is closed: nobody writes for long
+	if s.conn != nil {
+		s.out.flush(context.Background()) // the connection is closed: nobody writes for long
+	}
 }
 
 // kill closes the connection from outside its goroutine, which then ends the session.
@@ -213,57 +237,4 @@ func (s *session) hangUp(why string) {
 	s.killed = why
 	s.b.mu.Unlock()
 	s.conn.CloseRead()
-}
-
-// frameReader cuts frames out of a connection with one small buffer, and borrows for larger frames.
-type frameReader struct {
-	conn  *net.UnixConn
-	buf   []byte // read, not yet used: buf[start:]
-	start int
-	store [readBuffer]byte
-}
-
-// next gives the next frame's body, valid until the next call. Once a frame has begun it must be whole within
-// frameDeadline; between frames there is no deadline. The deadline of the first frame is the caller's.
-func (f *frameReader) next(timed bool) ([]byte, error) {
-	armed := false
-	for {
-		have := f.buf[f.start:]
-		if len(have) >= 4 {
-			n, err := wire.BodyLen([4]byte(have))
-			if err != nil {
-				return nil, err
-			}
-			if len(have) >= 4+n {
-				f.start += 4 + n
-				if armed {
-					f.conn.SetReadDeadline(time.Time{})
-				}
-				return have[4 : 4+n], nil
-			}
-			if 4+n > cap(f.buf) {
-				grown := make([]byte, len(have), 4+n)
-				copy(grown, have)
-				f.buf, f.start = grown, 0
-			}
-		}
-		if len(have) == 0 {
-			f.buf, f.start = f.store[:0], 0 // a borrowed buffer goes back to the collector
-		} else if timed && !armed {
-			armed = true
-			f.conn.SetReadDeadline(time.Now().Add(frameDeadline))
-		}
-		if len(f.buf) == cap(f.buf) { // a frame begins near the end: move it to the front
-			f.buf = f.buf[:copy(f.buf, f.buf[f.start:])]
-			f.start = 0
-		}
-		n, err := f.conn.Read(f.buf[len(f.buf):cap(f.buf)])
-		f.buf = f.buf[:len(f.buf)+n]
-		if n == 0 && err != nil {
-			if errors.Is(err, io.EOF) && len(f.buf) > f.start {
-				return nil, io.ErrUnexpectedEOF
-			}
-			return nil, err
-		}
-	}
 }

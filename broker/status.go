@@ -26,6 +26,9 @@ func (b *Broker) status(s *session, id uint32) {
 	if health.Err != nil {
 		reply.AuditError = wire.Clip(health.Err.Error(), wire.MaxText)
 	}
+	if b.keeping.ready {
+		reply.KeeperPID = b.keeping.conn.PID()
+	}
 	limit := func(name string, perUID, all, used, usedAll int) {
 		reply.Limits = append(reply.Limits, wire.Limit{
 			Name: name, PerUID: uint64(perUID), All: uint64(all), Used: uint64(used), UsedAll: uint64(usedAll),

@@ -47,6 +47,28 @@ func (t *table) restore(h *hold) {
 	t.hold(h, t.partyOf(h.owner), f)
 }
 
+// restoreClaim enters a claim of an earlier run at the place that it had, waiting, after all holds and before anybody else.
+// Call them in the order of their places, and then settle.
+func (t *table) restoreClaim(c *claim, round, arrival uint64) {
+	c.check()
+	t.join(c)
+	t.open(c)
+	c.round, c.arrival = round, arrival
+	t.arrivals = max(t.arrivals, arrival)
+	t.start(c, claimWaiting)
+	t.moves.dirty = append(t.moves.dirty, c.files...)
+}
+
+// coveredWhole reports whether the owner of a claim that is not in the table holds all of its files.
+func (t *table) coveredWhole(c *claim) bool {
+	for i := range c.keys {
+		if t.covering(c, i) == nil {
+			return false
+		}
+	}
+	return true
+}
+
 // hold enters h among the holds of its file and its owner.
 func (t *table) hold(h *hold, p *party, f *file) {
 	if t.ids[h.id] != nil {

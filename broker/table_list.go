@@ -79,6 +79,14 @@ func (t *table) heldBy(o owner) []*hold {
 	return holds
 }
 
+// countHeldBy counts the holds of an owner.
+func (t *table) countHeldBy(o owner) int {
+	if p := t.parties[o]; p != nil {
+		return int(p.held)
+	}
+	return 0
+}
+
 // heldByUID returns the holds of a uid's owners by id.
 func (t *table) heldByUID(uid uint32) []*hold {
 	u := t.usages[uid]

@@ -47,6 +47,25 @@ func describe(p authz.Peer, policy *authz.Policy) *who {
 	return w
 }
 
+// sameAsThen opens the process that had this pid and start time, -1 if it is dead: a pid is used again, but not with a start time
+// of the past. To be asked of a pid of this boot only. pidfd_open(2)
+func sameAsThen(pid int32, start uint64) int {
+	if pid <= 0 || start == 0 {
+		return -1
+	}
+	fd, err := unix.PidfdOpen(int(pid), 0)
+	if err != nil {
+		return -1
+	}
+	unix.CloseOnExec(fd)
+	// In this order: as long as the process of fd is not dead, what proc says of the pid is about it.
+	if now, ok := startTime(procFile(pid, "stat", 1024)); !ok || now != start || dead(fd) {
+		unix.Close(fd)
+		return -1
+	}
+	return fd
+}
+
 func dead(pidfd int) bool {
 	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 	for {

@@ -1,9 +1,8 @@
 package client
 
 import (
-	"bufio"
 	"context"
-	"fmt"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -11,30 +10,26 @@ import (
 	"locker/wire"
 )
 
-const (
-	readBuffer = 1 << 10         // bytes; an answer is rarely longer
-	lastWords  = 1 * time.Second // how long a failed write waits for what lockerd had to say
-)
-
-// Client is a connection to lockerd. Its methods may be called from many goroutines at once.
+// Client is a session with lockerd. Its methods may be called from many goroutines at once.
 type Client struct {
-	conn    net.Conn
-	in      *bufio.Reader // of the reader, once it runs
-	welcome Welcome
-	work    sync.WaitGroup // the reader, and releases of grants that came too late
-	done    chan struct{}  // closed when the connection has ended; err is set then
+	redial *dialer            // nil: cannot connect again
+	hangUp context.CancelFunc // ends the attempts to connect again
+	work   sync.WaitGroup     // what serves the connection, and releases of grants that came too late
+	done   chan struct{}      // closed when the client has ended; err is set then
 
-	// write holds a token while somebody writes; a channel, so that waiting for one's turn can end with a context.
-	write chan struct{}
-	frame []byte // of whoever has the token
-
-	mu     sync.Mutex            // guards the fields below; never held across a read, a write or a callback
-	last   uint32                // request id given out last
-	calls  map[uint32]*call      // that wait for their final answer
-	holds  map[uint64][]*Lock    // by id, that may still be lost
-	early  map[uint64]*wire.Lost // by id, that came before the grant
-	closed bool                  // Close was called
-	err    error                 // why the connection ended
+	mu      sync.Mutex            // guards the fields below; never held across a read, a write or a callback
+	link    *link                 // the connection; nil while there is none
+	welcome Welcome               // of the session
+	holding bool                  // the session has been granted an attached lock, perhaps long ago
+	leaving bool                  // lockerd has said that it goes away for good
+	last    uint32                // request id given out last
+	turn    uint64                // of the latest call
+	calls   map[uint32]*call      // that wait for their final answer, by request id
+	queue   []*call               // to be written, in the order of their turns
+	holds   map[uint64][]*Lock    // by id, that may still be lost
+	early   map[uint64]*wire.Lost // by id, that came before the grant
+	closed  bool                  // Close was called
+	err     error                 // why the client has ended
 }
 
 // call is a request that waits for its final answer.
@@ -43,17 +38,26 @@ type call struct {
 	news    chan wire.Message // the latest Queued or Changed, capacity 1
 	of      *call             // a Where: the Lock that it asks about
 	request *Request          // a Lock
-	lock    *Lock             // of a granted Lock: made by the reader, so that a Lost right behind the grant finds it
-	left    bool              // a Lock that nobody waits for any more: release what it is granted. Guarded by Client.mu
 	rows    []Row             // of a List so far; the reader's until the answer
+
+	// Guarded by Client.mu.
+	id    uint32
+	turn  uint64
+	began time.Time
+	asked wire.Message
+	frame []byte // asked, encoded
+	sent  bool   // lockerd may have read it
+	again bool   // lockerd may have read it twice
+	lock  *Lock  // of a granted Lock: made by the reader, so that a Lost right behind the grant finds it
+	left  bool   // a Lock that nobody waits for any more: release what it is granted
 }
 
 func newCall() *call {
 	return &call{answer: make(chan wire.Message, 1), news: make(chan wire.Message, 1)}
 }
 
-// report leaves news for the call, in place of older news that was not fetched. Only the reader sends, under
-// Client.mu, so that after the fetch there is room.
+// report leaves news for the call, in place of older news that was not fetched. Only the goroutine that serves the
+// connection sends, under Client.mu, so that after the fetch there is room.
 func (k *call) report(m wire.Message) {
 	select {
 	case <-k.news:
@@ -62,79 +66,85 @@ func (k *call) report(m wire.Message) {
 	k.news <- m
 }
 
-// Welcome gives what lockerd said of itself.
-func (c *Client) Welcome() Welcome { return c.welcome }
+// Welcome gives what lockerd said of itself, most recently.
+func (c *Client) Welcome() Welcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.welcome
+}
 
-// Close ends the connection and with it every attached lock, and returns when no goroutine of the client is left.
+// Close ends the session and with it every attached lock, and returns when no goroutine of the client is left.
 // The Lost channels of its locks are closed without a Loss.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
+	l := c.link
 	c.mu.Unlock()
-	err := c.conn.Close()
+	c.hangUp()
+	var err error
+	if l != nil {
+		if err = l.conn.Close(); errors.Is(err, net.ErrClosed) {
+			err = nil // it has ended in this moment
+		}
+	}
 	c.work.Wait()
 	return err
 }
 
-// begin gives the call a request id and enters it.
-func (c *Client) begin(k *call) (uint32, error) {
+// send gives the call a request id and enters it. It is written at once, or, while lockerd is away, when it is back.
+func (c *Client) send(k *call, m wire.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.enter(k, m)
+}
+
+// enter is send for a caller who holds mu.
+func (c *Client) enter(k *call, m wire.Message) error {
 	if c.err != nil {
-		return 0, c.err
+		return c.err
 	}
 	for {
 		c.last++
-		if _, taken := c.calls[c.last]; c.last != 0 && !taken { // 0 is for events
+		if _, taken := c.calls[c.last]; c.last > greeting && !taken { // 0 is for events
 			break
 		}
 	}
-	c.calls[c.last] = k
-	return c.last, nil
-}
-
-// forget drops a call: its answer, should one come, is thrown away.
-func (c *Client) forget(id uint32) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.calls, id)
-}
-
-// send writes one frame. An error of ctx means that nothing was sent, or that the connection was given up in the
-// middle of the frame.
-func (c *Client) send(ctx context.Context, id uint32, m wire.Message) error {
-	select {
-	case c.write <- struct{}{}:
-	case <-c.done:
-		return c.failure()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-c.write }()
-	frame, err := wire.Append(c.frame[:0], id, m)
+	frame, err := wire.Append(nil, c.last, m)
 	if err != nil {
 		return &Error{Code: CodeInvalid, Text: err.Error()}
 	}
-	c.frame = frame
-	stop := interrupt(ctx, c.conn.SetWriteDeadline)
-	n, err := c.conn.Write(frame)
-	stop()
-	switch {
-	case err == nil:
-		return nil
-	case n == 0 && ctx.Err() != nil:
-		return ctx.Err()
-	case ctx.Err() != nil:
-		c.conn.Close() // half a frame is out: what follows could not be read
-		return ctx.Err()
+	c.turn++
+	k.id, k.turn, k.began, k.asked, k.frame = c.last, c.turn, time.Now(), m, frame
+	c.calls[k.id] = k
+	c.queue = append(c.queue, k)
+	if c.link != nil {
+		c.link.wake()
 	}
-	// The other end has gone; it may have said why before it went.
-	c.conn.SetReadDeadline(time.Now().Add(lastWords))
-	<-c.done
-	return c.failure()
+	return nil
 }
 
-// failure says why the connection has ended.
+// forget drops a call: it is not sent any more, and its answer, should one come, is thrown away.
+func (c *Client) forget(k *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(k)
+}
+
+// drop is forget for a caller who holds mu. A call that was answered has perhaps left its number to another.
+func (c *Client) drop(k *call) {
+	if c.calls[k.id] == k {
+		delete(c.calls, k.id)
+	}
+}
+
+// waitsFor reports whether the call is unanswered.
+func (c *Client) waitsFor(k *call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls[k.id] == k
+}
+
+// failure says why the client has ended.
 func (c *Client) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,20 +153,14 @@ func (c *Client) failure() error {
 
 // ask sends a request and waits for its final answer.
 func (c *Client) ask(ctx context.Context, m wire.Message) (wire.Message, error) {
-	k := newCall()
-	return c.askFor(ctx, k, m)
+	return c.askFor(ctx, newCall(), m)
 }
 
 func (c *Client) askFor(ctx context.Context, k *call, m wire.Message) (wire.Message, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	id, err := c.begin(k)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.send(ctx, id, m); err != nil {
-		c.forget(id)
+	if err := c.send(k, m); err != nil {
 		return nil, err
 	}
 	select {
@@ -165,12 +169,12 @@ func (c *Client) askFor(ctx context.Context, k *call, m wire.Message) (wire.Mess
 	case <-c.done:
 		return c.afterEnd(k)
 	case <-ctx.Done():
-		c.forget(id)
+		c.forget(k)
 		return nil, ctx.Err()
 	}
 }
 
-// afterEnd gives the answer that came just before the connection ended, or why it ended.
+// afterEnd gives the answer that came just before the client ended, or why it ended.
 func (c *Client) afterEnd(k *call) (wire.Message, error) {
 	select {
 	case a := <-k.answer:
@@ -188,46 +192,27 @@ func final(m wire.Message) (wire.Message, error) {
 	return m, nil
 }
 
-// read is the one goroutine that reads from the connection; it ends with it.
-func (c *Client) read() {
-	var buf []byte
-	for {
-		body, err := wire.ReadFrame(c.in, buf)
-		if err != nil {
-			c.end(fmt.Errorf("%w: %w", ErrUnreachable, ended(err)))
-			return
-		}
-		buf = body[:0]
-		id, m, err := wire.Parse(body)
-		if err == nil {
-			err = c.dispatch(id, m)
-		} else {
-			err = fmt.Errorf("%w: %w", ErrUnreachable, err)
-		}
-		if err != nil {
-			c.end(err)
-			return
-		}
-	}
-}
-
-// dispatch hands one frame to whom it concerns; an error ends the connection.
+// dispatch hands one frame to whom it concerns; an error ends the client.
 func (c *Client) dispatch(id uint32, m wire.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if id == 0 {
-		switch m := m.(type) {
-		case *wire.Lost:
-			c.lose(m)
-			return nil
-		case *wire.Error: // about the connection as a whole: its last frame
+	switch m := m.(type) {
+	case *wire.Lost:
+		c.leaving = c.leaving || m.Cause == wire.Stopped
+		c.lose(m)
+		return nil
+	case *wire.Error:
+		if id == 0 { // about the connection as a whole: its last frame
 			return refusal(m)
 		}
+		c.leaving = c.leaving || m.Code == wire.CodeShutdown
+	}
+	if id == 0 {
 		return unexpected(m)
 	}
 	k := c.calls[id]
 	if k == nil {
-		return nil // the answer to a Cancel, or to a request whose context has ended
+		return nil // the answer to a request whose context has ended, or the second to one that was sent twice
 	}
 	switch m := m.(type) {
 	case *wire.Queued:
@@ -255,9 +240,8 @@ func (c *Client) dispatch(id uint32, m wire.Message) error {
 	return nil
 }
 
-// end closes the connection and tells everybody that it is gone.
+// end tells everybody that the client is at its end.
 func (c *Client) end(err error) {
-	c.conn.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -266,5 +250,6 @@ func (c *Client) end(err error) {
 	c.err = err
 	c.loseAll(err)
 	clear(c.calls)
+	c.queue = nil
 	close(c.done)
 }

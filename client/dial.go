@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +36,7 @@ type Welcome = wire.Welcome
 // Option changes how Dial works.
 type Option func(*options)
 
-type options struct {
-	trusted []uint32
-}
+type options struct{ dialer }
 
 // TrustUID accepts a lockerd that this user runs, beside root's and our own.
 func TrustUID(uid uint32) Option {
@@ -48,31 +45,144 @@ func TrustUID(uid uint32) Option {
 
 // Dial connects to the lockerd at socket, "" meaning Socket(). It returns ErrUnreachable if there is none, and ErrUntrusted
 // if the one that is there is run neither by root nor by us (our effective uid): it could grant whatever it likes.
+//
+// A lockerd that is restarted in that moment is waited for. Later, the Client connects to the same socket again when the
+// connection breaks, with the same trust.
 func Dial(ctx context.Context, socket string, opts ...Option) (*Client, error) {
 	if socket == "" {
 		socket = Socket()
 	}
-	o := options{trusted: []uint32{0, uint32(os.Geteuid())}}
+	o := options{dialer{socket: socket, trusted: []uint32{0, uint32(os.Geteuid())}, patience: patience}}
+	o.open = o.dialer.connect
 	for _, opt := range opts {
 		opt(&o)
 	}
-	conn, err := connect(ctx, socket)
+	d := &o.dialer
+	l, err := d.once(ctx)
+	if errors.Is(err, errHungUp) {
+		_, err = d.again(ctx, err, 0, func(ctx context.Context) (err error) {
+			l, err = d.once(ctx)
+			return err
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return begin(l, d), nil
+}
+
+// New says hello on a connection to a lockerd that the caller trusts, and takes the connection over: it is closed
+// when New fails, and by Close. Such a Client does not outlive its connection: it cannot make another.
+func New(ctx context.Context, conn net.Conn) (*Client, error) {
+	l, err := greet(ctx, conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return begin(l, nil), nil
+}
+
+// begin makes a Client with a session of its own.
+func begin(l *link, redial *dialer) *Client {
+	ctx, hangUp := context.WithCancel(context.Background())
+	c := &Client{
+		redial:  redial,
+		hangUp:  hangUp,
+		done:    make(chan struct{}),
+		link:    l,
+		welcome: l.welcome,
+		last:    greeting,
+		calls:   make(map[uint32]*call),
+		holds:   make(map[uint64][]*Lock),
+		early:   make(map[uint64]*wire.Lost),
+	}
+	c.work.Go(func() { // joined by Close
+		defer hangUp()
+		c.serve(ctx, l)
+	})
+	return c
+}
+
+// dialer knows the way to one lockerd.
+type dialer struct {
+	socket   string
+	trusted  []uint32      // uids
+	patience time.Duration // with a lockerd that has gone
+	open     func(context.Context) (net.Conn, error)
+}
+
+// once connects and says hello.
+func (d *dialer) once(ctx context.Context) (*link, error) {
+	conn, err := d.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := greet(ctx, conn)
+	if err != nil {
+		conn.Close()
+	}
+	return l, err
+}
+
+// again calls try until it works, for as long as that may still be and the patience lasts, with growing pauses of which
+// the first is given. It gives the next pause, and why it has stopped: when lockerd did not come back, that is why it went.
+func (d *dialer) again(ctx context.Context, why error, pause time.Duration, try func(context.Context) error) (time.Duration, error) {
+	patient, stop := context.WithTimeout(ctx, d.patience)
+	defer stop()
+	for {
+		if !rest(patient, pause) {
+			if ctx.Err() != nil {
+				why = fmt.Errorf("%w at %s: %w", ErrUnreachable, d.socket, ctx.Err())
+			}
+			return pause, why
+		}
+		pause = min(max(2*pause, shortestPause), longestPause)
+		if err := try(patient); err == nil || !passes(err) {
+			return pause, err
+		}
+	}
+}
+
+// rest sleeps, unless ctx ends before; false if it has ended.
+func rest(ctx context.Context, pause time.Duration) bool {
+	if pause > 0 {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// passes reports whether a failure to connect may be over soon: nobody listens yet, or so many come back that some are
+// sent away.
+func passes(err error) bool {
+	var refused *Error
+	if errors.As(err, &refused) {
+		return refused.Code == CodeLimit
+	}
+	return errors.Is(err, ErrUnreachable)
+}
+
+// connect makes a connection to a lockerd that is to be trusted.
+func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
+	conn, err := connect(ctx, d.socket)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, socket, ctx.Err())
+			err = ctx.Err()
 		}
-		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, socket, cause(err))
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, d.socket, cause(err))
 	}
 	uid, err := listener(conn)
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("%w at %s: ask the kernel who listens there: %w", ErrUntrusted, socket, err)
+		return nil, fmt.Errorf("%w at %s: ask the kernel who listens there: %w", ErrUntrusted, d.socket, err)
 	}
-	if !slices.Contains(o.trusted, uid) {
+	if !slices.Contains(d.trusted, uid) {
 		conn.Close()
-		return nil, &ForeignError{Socket: socket, UID: uid}
+		return nil, &ForeignError{Socket: d.socket, UID: uid}
 	}
-	return New(ctx, conn)
+	return conn, nil
 }
 
 // connect dials, again for as long as the listener's backlog is full: net's sockets are non-blocking, for which
@@ -121,81 +231,4 @@ func cause(err error) error {
 		return errno
 	}
 	return err
-}
-
-// New says hello on a connection to a lockerd that the caller trusts, and takes the connection over: it is closed
-// when New fails, and by Close.
-func New(ctx context.Context, conn net.Conn) (*Client, error) {
-	c := &Client{
-		conn:  conn,
-		in:    bufio.NewReaderSize(conn, readBuffer),
-		write: make(chan struct{}, 1),
-		done:  make(chan struct{}),
-		calls: make(map[uint32]*call),
-		holds: make(map[uint64][]*Lock),
-		early: make(map[uint64]*wire.Lost),
-	}
-	if err := c.greet(ctx); err != nil {
-		conn.Close()
-		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: no answer: %w", ErrUnreachable, ctx.Err())
-		}
-		return nil, err
-	}
-	c.work.Go(c.read) // joined by Close
-	return c, nil
-}
-
-// greet exchanges Hello and Welcome.
-func (c *Client) greet(ctx context.Context) error {
-	stop := interrupt(ctx, c.conn.SetDeadline)
-	defer stop()
-	hello, err := wire.Append(nil, 1, &wire.Hello{Min: wire.Version, Max: wire.Version})
-	if err != nil {
-		return err
-	}
-	c.last = 1
-	// A lockerd at its limit says so and closes without reading: the error frame is worth more than our EPIPE.
-	_, sent := c.conn.Write(hello)
-	body, err := wire.ReadFrame(c.in, nil)
-	if err != nil {
-		if sent != nil {
-			err = sent
-		}
-		return fmt.Errorf("%w: %w", ErrUnreachable, ended(err))
-	}
-	_, m, err := wire.Parse(body)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	switch m := m.(type) {
-	case *wire.Welcome:
-		if m.Version != wire.Version {
-			return &Error{Code: wire.CodeVersion, Text: fmt.Sprintf("lockerd chose version %d of the protocol, which we did not offer", m.Version)}
-		}
-		c.welcome = *m
-		return nil
-	case *wire.Error:
-		return refusal(m)
-	}
-	return unexpected(m)
-}
-
-// interrupt arms set (a deadline setter) to fire when ctx ends. The function it gives disarms it, and takes the deadline
-// away again if it had fired.
-func interrupt(ctx context.Context, set func(time.Time) error) (stop func()) {
-	if ctx.Done() == nil {
-		return func() {}
-	}
-	fired := make(chan struct{})
-	disarm := context.AfterFunc(ctx, func() {
-		defer close(fired)
-		set(time.Unix(1, 0))
-	})
-	return func() {
-		if !disarm() {
-			<-fired
-			set(time.Time{})
-		}
-	}
 }

@@ -106,23 +106,16 @@ func TestDialSaysWhyThereIsNoLockerd(t *testing.T) {
 	}
 }
 
-func TestDialRefusesAStrangersLockerd(t *testing.T) {
-	needRoot(t)
-	dir, err := os.MkdirTemp("", "locker") // t.TempDir's parent is closed to others
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	const stranger = 65533
+const stranger = 65533 // a uid
+
+// listenAs listens as another user.
+func listenAs(t *testing.T, uid int, socket string) net.Listener {
+	t.Helper()
 	listening := make(chan net.Listener)
 	go func() {
 		runtime.LockOSThread() // and never unlock: the thread, with its other uid, ends with the goroutine
 		// The raw call changes this thread alone; listen(2) records its uid for SO_PEERCRED.
-		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, stranger, stranger, stranger); errno != 0 {
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
 			t.Error("setresuid:", errno)
 		}
 		l, err := net.Listen("unix", socket)
@@ -135,7 +128,21 @@ func TestDialRefusesAStrangersLockerd(t *testing.T) {
 	if l == nil {
 		t.FailNow()
 	}
-	acceptAll(t, l)
+	return l
+}
+
+func TestDialRefusesAStrangersLockerd(t *testing.T) {
+	needRoot(t)
+	dir, err := os.MkdirTemp("", "locker") // t.TempDir's parent is closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	acceptAll(t, listenAs(t, stranger, socket))
 	c, err := Dial(t.Context(), socket)
 	if err == nil {
 		c.Close()
@@ -218,22 +225,4 @@ func TestDialEndsWithItsContextWhenLockerdIsMute(t *testing.T) {
 	if _, err := Dial(ctx, l.Addr().String()); !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Dial = %v, want ErrUnreachable and its context's error", err)
 	}
-}
-
-func TestConnectionIsCloseOnExec(t *testing.T) {
-	c, err := Dial(t.Context(), serve(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	raw, err := c.conn.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.Control(func(fd uintptr) {
-		flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0)
-		if err != nil || flags&unix.FD_CLOEXEC == 0 {
-			t.Errorf("descriptor flags %#x, %v: want FD_CLOEXEC", flags, err)
-		}
-	})
 }

@@ -11,7 +11,7 @@ import (
 	"locker/wire"
 )
 
-// ErrUnreachable says that there is no lockerd, or that it went away.
+// ErrUnreachable says that there is no lockerd, or that it went away and did not come back.
 var ErrUnreachable = errors.New("lockerd cannot be reached")
 
 // ErrUntrusted says that whoever listens at the socket is neither root nor us.
@@ -97,12 +97,15 @@ func unexpected(m wire.Message) error {
 	return &Error{Code: CodeInternal, Text: fmt.Sprintf("lockerd answered with an unexpected message of type %#x", uint8(m.Type()))}
 }
 
+// errHungUp is the end of a connection that nobody has announced.
+var errHungUp = errors.New("it closed the connection")
+
 // ended words what a read or write says when the other end has gone.
 func ended(err error) error {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
-		return errors.New("it closed the connection")
+		return errHungUp
 	}
 	return cause(err)
 }

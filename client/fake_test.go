@@ -41,12 +41,17 @@ func bubble(t *testing.T, law func(t *testing.T, c *Client, s *fake)) {
 	})
 }
 
-func (s *fake) welcome() {
+func (s *fake) welcome() { s.welcomeAs(wire.Version, firstSession) }
+
+// firstSession is the number of the session that a bubble's Client begins with.
+const firstSession = 7
+
+func (s *fake) welcomeAs(version uint8, session uint64) {
 	id, m := s.next()
 	if _, ok := m.(*wire.Hello); !ok {
 		s.t.Errorf("first frame is %T, want *wire.Hello", m)
 	}
-	s.say(id, &wire.Welcome{Version: wire.Version, Server: "fake", Session: 7})
+	s.say(id, &wire.Welcome{Version: version, Server: "fake", Session: session})
 }
 
 // next reads one request.

@@ -35,6 +35,8 @@ type Lock struct {
 	holds    []Hold   // in the order of Request.Paths
 	ids      []uint64 // distinct
 
+	returned chan struct{} // closed when giveBack has done its work; nil if nobody asked for that
+
 	lost chan Loss // of capacity len(ids), each of which is lost at most once: sending cannot block
 
 	// Guarded by Client.mu.
@@ -58,6 +60,7 @@ func (c *Client) granted(k *call, m *wire.Granted) error {
 	}
 	l.live = slices.Clone(l.ids)
 	l.lost = make(chan Loss, len(l.ids))
+	c.holding = c.holding || l.attached
 	k.lock = l
 	for _, id := range l.ids {
 		if m := c.early[id]; m != nil {
@@ -66,7 +69,7 @@ func (c *Client) granted(k *call, m *wire.Granted) error {
 		}
 	}
 	if k.left {
-		c.work.Go(l.giveBack) // joined by Close; the reader, which calls us, is part of work: the count is not 0
+		c.giveBack(l)
 	}
 	return nil
 }
@@ -148,18 +151,26 @@ func (l *Lock) releaseOne(ctx context.Context, id uint64) error {
 	return &Error{Code: CodeLost, Path: l.holds[i].Path, Text: "the lock had ended before it was released"}
 }
 
-// giveBack releases what the request got beyond what its owner held before. Errors have nobody to go to: the
-// connection has ended, and attached locks with it, or lockerd does not answer.
+// giveBack has a lock released that came too late. The caller holds mu, and the client has not ended: the goroutine that
+// serves the connection is part of work, so that the count is not 0 when Close waits for it.
+func (c *Client) giveBack(l *Lock) {
+	l.returned = make(chan struct{})
+	c.work.Go(func() {
+		defer close(l.returned)
+		l.giveBack()
+	})
+}
+
+// giveBack releases what the request got beyond what its owner held before, however long lockerd is away. An error has
+// nobody to go to: the client has ended, and attached locks with it.
 func (l *Lock) giveBack() {
-	ctx, stop := context.WithTimeout(context.Background(), settle)
-	defer stop()
 	var fresh []uint64
 	for _, h := range l.holds {
 		if !h.Already && !slices.Contains(fresh, h.Token) {
 			fresh = append(fresh, h.Token)
 		}
 	}
-	l.release(ctx, fresh)
+	l.release(context.Background(), fresh)
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
 	for _, id := range l.ids {

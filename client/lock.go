@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"locker/wire"
@@ -87,12 +86,7 @@ func (c *Client) Lock(ctx context.Context, req Request) (*Lock, error) {
 	}
 	k := newCall()
 	k.request = &req
-	id, err := c.begin(k)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.send(ctx, id, m); err != nil {
-		c.forget(id)
+	if err := c.send(k, m); err != nil {
 		return nil, err
 	}
 	var ask asking
@@ -102,12 +96,12 @@ func (c *Client) Lock(ctx context.Context, req Request) (*Lock, error) {
 		case a := <-k.answer:
 			return k.outcome(a)
 		case q := <-k.news:
-			if req.OnQueued != nil {
-				req.OnQueued(*q.(*wire.Queued))
+			if q, ok := q.(*wire.Queued); ok && req.OnQueued != nil {
+				req.OnQueued(*q)
 			}
 			ask.start(req.Refresh)
 		case <-ask.tick:
-			ask.again(ctx, c, id, k)
+			ask.again(c, k)
 		case <-c.done:
 			a, err := c.afterEnd(k)
 			if err != nil {
@@ -115,7 +109,7 @@ func (c *Client) Lock(ctx context.Context, req Request) (*Lock, error) {
 			}
 			return k.outcome(a)
 		case <-ctx.Done():
-			c.giveUp(ctx, id, k)
+			c.giveUp(ctx, k)
 			return nil, ctx.Err()
 		}
 	}
@@ -133,44 +127,65 @@ func (k *call) outcome(a wire.Message) (*Lock, error) {
 	}
 }
 
-// giveUp takes a claim back whose context has ended. A grant may be on its way: Cancel has its answer only after
-// the Lock has, and that answer says which of the two happened.
-func (c *Client) giveUp(ctx context.Context, id uint32, k *call) {
+// giveUp takes a claim back whose context has ended. A grant may be on its way, or made without our hearing of it: Cancel
+// is worked on after the Lock, whose answer says which of the two happened. What is granted, the reader gives back.
+func (c *Client) giveUp(ctx context.Context, k *call) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), settle)
 	defer stop()
-	err := c.dismiss(ctx, id)
-	if err == nil {
-		select {
-		case <-k.answer:
-		case <-c.done:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+	if !c.leave(k) {
+		return
+	}
+	select {
+	case <-k.answer:
+	case <-c.done:
+		return
+	case <-ctx.Done():
+		return
 	}
 	c.mu.Lock()
-	k.left = err != nil // from here on the reader releases it
-	late := k.lock
+	l := k.lock
 	c.mu.Unlock()
-	if late != nil {
-		late.giveBack()
+	if l == nil {
+		return
+	}
+	select {
+	case <-l.returned:
+	case <-c.done:
+	case <-ctx.Done():
 	}
 }
 
-// dismiss sends a Cancel, whose answer nobody needs.
-func (c *Client) dismiss(ctx context.Context, target uint32) error {
-	id, err := c.begin(newCall())
-	if err != nil {
-		return err
+// leave has a Lock leave its queue, or give back what it was granted; false if there is nothing to wait for.
+func (c *Client) leave(k *call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k.left = true
+	switch {
+	case c.err != nil:
+		return false
+	case k.lock != nil: // granted in this very moment
+		c.giveBack(k.lock)
+		return true
+	case c.calls[k.id] != k: // refused in this very moment
+		return false
+	case !k.sent:
+		c.drop(k)
+		return false
 	}
-	defer c.forget(id)
-	return c.send(ctx, id, &wire.Cancel{Target: target})
+	return c.dismiss(k) == nil
+}
+
+// dismiss sends a Cancel, whose answer nobody needs. Should the connection break, it is sent again behind its target. The
+// caller holds mu.
+func (c *Client) dismiss(target *call) error {
+	return c.enter(newCall(), &wire.Cancel{Target: target.id})
 }
 
 // asking is the repeated question where a Lock stands.
 type asking struct {
 	ticker *time.Ticker
 	tick   <-chan time.Time
-	id     uint32 // of the latest Where
+	open   *call // the latest Where
 }
 
 // start begins to ask, once.
@@ -182,26 +197,20 @@ func (a *asking) start(every time.Duration) {
 }
 
 // again asks, unless the last question is unanswered yet.
-func (a *asking) again(ctx context.Context, c *Client, target uint32, k *call) {
-	c.mu.Lock()
-	_, open := c.calls[a.id]
-	c.mu.Unlock()
-	if a.id != 0 && open {
+func (a *asking) again(c *Client, target *call) {
+	if a.open != nil && c.waitsFor(a.open) {
 		return
 	}
-	id, err := c.begin(&call{of: k, answer: make(chan wire.Message, 1)})
-	if err != nil {
-		return // c.done says so to the caller's loop
-	}
-	a.id = id
-	if err := c.send(ctx, id, &wire.Where{Target: target}); err != nil && !errors.Is(err, ctx.Err()) {
-		c.forget(id)
-	}
+	a.open = newCall()
+	a.open.of = target
+	c.send(a.open, &wire.Where{Target: target.id}) // if the client has ended, c.done says so to the caller's loop
 }
 
 func (a *asking) stop(c *Client) {
 	if a.ticker != nil {
 		a.ticker.Stop()
-		c.forget(a.id)
+	}
+	if a.open != nil {
+		c.forget(a.open)
 	}
 }

@@ -131,8 +131,9 @@ func TestWaitingLockTellsItsPlaceAndAsksAgain(t *testing.T) {
 	})
 }
 
-// pending counts the requests that the client waits for.
+// pending counts the requests that the client waits for, when all that it was told has arrived.
 func pending(c *Client) int {
+	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.calls)
@@ -187,6 +188,41 @@ func TestGrantThatCrossesTheCancelIsReleased(t *testing.T) {
 			t.Errorf("holds are left over: %v", c.holds)
 		}
 	})
+}
+
+// Answer and end of the context are there before Lock looks: whichever it takes, the lock is its caller's or nobody's.
+func TestGrantInTheMomentOfGivingUpIsReleased(t *testing.T) {
+	given := 0
+	for range 40 {
+		bubble(t, func(t *testing.T, c *Client, s *fake) {
+			ctx, cancel := context.WithCancel(t.Context())
+			look := make(chan bool)
+			done := startLock(ctx, c, Request{Paths: []string{"/a"}, OnQueued: func(Queue) { <-look }})
+			id, _ := expect[*wire.Lock](s)
+			s.say(id, &wire.Queued{Position: 1})
+			s.say(id, grants(5))
+			synctest.Wait()
+			cancel()
+			synctest.Wait()
+			close(look)
+			synctest.Wait()
+			select {
+			case got := <-done:
+				if got.err != nil {
+					t.Errorf("Lock = %v, and the grant was not released", got.err)
+				}
+			default:
+				given++
+				s.frees(5)
+				if err := (<-done).err; err != context.Canceled {
+					t.Errorf("Lock = %v, want context.Canceled", err)
+				}
+			}
+		})
+	}
+	if given == 0 {
+		t.Error("Lock never chose to give up")
+	}
 }
 
 func TestGrantLongAfterTheCancelIsReleasedToo(t *testing.T) {

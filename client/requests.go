@@ -48,12 +48,17 @@ func (c *Client) UnlockTag(ctx context.Context, tag string) ([]uint64, error) {
 }
 
 func (c *Client) unlock(ctx context.Context, m *wire.Unlock) ([]uint64, error) {
-	ids, err := c.released(c.ask(ctx, m))
+	k := newCall()
+	ids, err := c.released(c.askFor(ctx, k, m))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	none := len(ids) == 0 && err == nil || CodeOf(err) == CodeNotFound
+	if none && m.By == wire.ByID && k.again {
+		ids, err = []uint64{m.ID}, nil // it was released when lockerd read this for the first time, and could not say so
+	}
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, id := range ids {
 		for _, l := range slices.Clone(c.holds[id]) {
 			c.settled(id, l)
@@ -62,7 +67,8 @@ func (c *Client) unlock(ctx context.Context, m *wire.Unlock) ([]uint64, error) {
 	return ids, nil
 }
 
-// BreakPath takes somebody's lock on path away, which the policy must allow, and gives the ids of what was broken.
+// BreakPath takes somebody's lock on path away, which the policy must allow, and gives the ids of what was broken. An
+// error with CodeShutdown means that lockerd was restarted in that moment, and that it may have been broken or not.
 func (c *Client) BreakPath(ctx context.Context, path, reason string) ([]uint64, error) {
 	return c.released(c.ask(ctx, &wire.Break{By: wire.ByPath, Path: path, Reason: reason}))
 }

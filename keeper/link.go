@@ -56,6 +56,7 @@ func (b *link) take() {
 			b.sync(m.number)
 		}
 	default:
+		b.s.closing.close(b.in.rights...)
 		b.end(errors.New("a message that only keepers send"))
 	}
 }
@@ -74,11 +75,26 @@ func (b *link) put(m *message) {
 		b.s.closing.close(e.Lock, e.Holder)
 		return
 	}
+	if isSocket(e.Lock) || isSocket(e.Holder) {
+		b.s.closing.close(e.Lock, e.Holder)
+		b.end(errors.New("a socket instead of a lock or a process"))
+		return
+	}
 	if !b.s.put(e) {
 		b.end(errors.New("more entries than there is room for"))
 		return
 	}
 	Step("keeper.put-kept")
+}
+
+// isSocket asks no file system. A kept copy of the broker's own end would keep this connection from ever ending, and so the next
+// broker from being served.
+func isSocket(fd int) bool {
+	if fd < 0 {
+		return false
+	}
+	_, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err == nil
 }
 
 // list answers with all entries; false if the broker did not take them.

@@ -91,7 +91,9 @@ func (s *Server) forgetAll() {
 	for _, id := range s.kept.ids() {
 		s.drop(id)
 	}
-	s.closing.settle(closePatience)
+	if s.closing.settle(closePatience) {
+		s.closing.work.Wait()
+	}
 }
 
 // serve reads one connection to its end. An error says that the next one should wait a little.
@@ -121,7 +123,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) error {
 	b := &link{s: s, in: in, out: out, conn: conn, pid: peer.Pid}
 	for {
 		err := in.receive()
-		if err == io.EOF || ctx.Err() != nil {
+		if err == io.EOF || err != nil && ctx.Err() != nil {
 			return b.ended
 		}
 		if err != nil {

@@ -9,14 +9,14 @@
 // A unix stream socket, /run/locker.sock unless the site says otherwise. There is no login: the kernel tells the server
 // the uid, gid, groups and pid of the process that called connect(2), and nothing in the protocol can add to or
 // change that. A connection that is passed to another process stays that of the process that connected, and ends when
-// that process dies.
+// that process dies. One that breaks can be replaced by that process, and by no other: see "A connection that breaks".
 //
 // # Frames
 //
 // Both directions carry frames, one after the other:
 //
 //	u32 length   of what follows, 6 to 65536
-//	u8  version  1
+//	u8  version  of the protocol that introduced this type of message: 2 where the tables below say so, else 1
 //	u8  type     which message
 //	u32 request  request id
 //	    fields   of the message, in the order of the tables below
@@ -42,7 +42,7 @@
 //
 // # Requests
 //
-// What clients send. "only with" means: else zero, empty or false.
+// What clients send. "only with" means: else zero, empty or false. "version 2": only where Welcome says that version.
 //
 //	Hello 0x01
 //	  min       u8 nonzero           lowest and
@@ -84,6 +84,8 @@
 //	  groups    list 1024 name 1024  only with has_groups: names or gids
 //	  action    string 1024          lock, lock-shared, list or break
 //	  path      name 4095
+//	Resume 0x0d version 2
+//	  session   u64 nonzero          as in the Welcome with which it began
 //
 // # Answers and events
 //
@@ -92,7 +94,8 @@
 //	Welcome 0x81
 //	  version   u8 nonzero           that both speak from here on
 //	  server    string 1024          for people
-//	  session   u64                  number of the connection, as in the server's log
+//	  session   u64                  number of the session, as in the server's log. From version 2 on not 0, below 2^53,
+//	                                 and never the same twice
 //	  max_frame u32                  limits, as they stand in this comment unless the server has lower ones
 //	  max_paths u32
 //	  max_path  u32
@@ -148,6 +151,8 @@
 //	  reason    string 256           why, or empty
 //	  path      string 4095
 //	  grace     duration 30s         the next owner waits so long, or until the hold is unlocked
+//	Resumed 0x8e version 2
+//	  ids       list 8000 u64        of the attached holds that the session still has; not 0, ascending
 //
 // # Structures
 //
@@ -167,8 +172,10 @@
 //	  since     time
 //	  reason    string 256
 //	Row
-//	  kind      enum 4               1 holder, 2 waiter, 3 lost: held before a restart, not to be had again,
-//	                                 4 outside: a program that a waiter waits for, known by uid, pid and command
+//	  kind      enum 5               1 holder, 2 waiter, 3 lost: held before a restart, not to be had again,
+//	                                 4 outside: a program that a waiter waits for, known by uid, pid and command,
+//	                                 5 orphan: held, and its client has not come back yet to a server that was
+//	                                 restarted. Where Welcome says version 1, it is shown as a holder
 //	  id        u64                  0 for a waiter and outside
 //	  dev       u64
 //	  ino       u64
@@ -206,10 +213,11 @@
 // # Conversation
 //
 // The client speaks first, with Hello. The server answers Welcome with the highest version that both speak, or Error
-// version, and closes. Hello, Welcome and that Error have version byte 1 and these layouts in every version to come; all
-// other frames have the version that Welcome says. A client that speaks one version only need not wait for Welcome: its
-// requests may follow Hello at once. A server that cannot take a connection at all sends Error with request id 0
-// before it closes it.
+// version, and closes. Hello, Welcome and that Error have version byte 1 and these layouts in every version to come. A
+// later version adds messages, which have its version byte, and values; what there was stays as it was. Only messages
+// of the version that Welcome says, or of an earlier one, follow. A client that sends none but those of its lowest version
+// need not wait for Welcome: its requests may follow Hello at once. A server that cannot take a connection at all
+// sends Error with request id 0 before it closes it.
 //
 // The client numbers its requests as it likes, but not 0, and uses no number again before its last answer has come. An
 // answer has the number of its request. Many requests may be in flight; answers come in any order. Request id 0 is for
@@ -227,6 +235,7 @@
 //	Reload    Reloaded or Error
 //	Rules     RulesReply or Error
 //	Explain   Explained or Error
+//	Resume    Resumed or Error
 //
 // A Lock that has to wait is first answered by Queued, with its place and with who is in the way; further Queued may follow
 // when that changes, and Where asks for a fresh one, which comes with the request id of the Where. Cancel takes the
@@ -251,6 +260,45 @@
 // owner is let in then, or after the grace. Lost can come before the Granted that it is about. Owners of detached
 // holds are not told; they see it in List, and in a 0 from Unlock.
 //
+// # A connection that breaks
+//
+// This section is about version 2. Where Welcome says 1, the session ends with its connection, however that ends.
+//
+// A server that is killed, upgraded or restarted takes its connections with it, but not the sessions: their attached holds,
+// and their places in the queues, are kept for 30 seconds, and nobody else gets in meanwhile. A client that
+// finds its connection ended, by an end of the stream or by a reset, perhaps in the middle of a frame, should therefore
+//
+//   - connect again, and again for as long as there is nobody listening or the new connection ends before Welcome, with
+//     pauses from 1 ms to 100 ms, for 30 seconds in all. The new connection deserves no more trust than the first one did;
+//   - say Hello, and when Welcome has come, send Resume with the session number of the Welcome with which the session began
+//     (the number in the new Welcome is that of a session that nobody needs). It may leave that out if the session has
+//     neither attached holds nor an unanswered Lock: then it goes on as the session of the new Welcome;
+//   - after Resumed, send every request that it has no last answer to again, with the same request id and the same fields, in
+//     the same order. This connection is now the session's. What it believes to hold and is not among the ids is lost.
+//
+// Resume has to come before any other request of the connection; else it is answered Error invalid. It is answered Error
+// lost if there is no such session any more (its time was over, or nothing is known of it), and just the same if it is another
+// process's: the kernel tells the server which process connected, and a number that somebody has heard of opens nothing.
+// The connection then goes on as that of the new session: attached holds of the old one are lost, and requests may be
+// sent again.
+//
+// A request can have been worked on although its answer never came. Of those that are sent again,
+//
+//   - a Lock is known by its request id, before anything that comes behind it is looked at: it keeps its place in the queue
+//     and its deadline; if it was granted, Granted says what it said before (already = 1 only for what the owner held
+//     before this Lock), with the same ids. What is not known is a new request; so the timeout of one that is sent
+//     again may be what remains of it. The answer can come twice, when one was under way as the Lock came again: the
+//     second is to be ignored;
+//   - an Unlock by id that finds nothing has found what it did the first time; by path or all, it names the rest only;
+//   - Cancel and Where, of a Lock that was sent again before them, mean what they meant;
+//   - List begins anew, and rows that came are void. A Watch is not kept; ask with List too, for what has changed meanwhile;
+//   - a Break by path could break the next owner's hold: do not send it again.
+//
+// A hold that was broken or has expired is among the ids while its grace lasts, and its Lost comes again behind Resumed.
+//
+// There is nothing to resume after an Error with request id 0, an Error shutdown, or Lost with cause stopped: those are
+// said on purpose. A client that closes its connection, or whose process dies, has ended its session.
+//
 // # Codes
 //
 // Of Error, with their stable words, fitting exit codes for a command, and what to tell people. A connection that
@@ -269,9 +317,9 @@
 //	11 unavailable  125  no grants at the moment; hint: Status says why
 //	12 internal     125  a bug of the server's; hint: its log
 //	13 version      125  hint: client and server are of different releases
-//	14 shutdown     122  hint: try again
+//	14 shutdown     122  the server is going away for good; hint: try again
 //	15 limit        125  too many connections, or a frame too large or too slow
-//	16 lost         125
+//	16 lost         125  the hold, or the session that Resume named
 //
 // A hidden blocker is "another user" (holder, waiter) or "a program outside locker". Paths, commands, reasons and user
 // names are other people's bytes: escape them before they reach a terminal.
@@ -283,6 +331,6 @@
 // connection one after the other; those that wait, or that may hang on a slow file system, let later ones pass, and while
 // a user has too many of the latter his connections are not read. It closes the connection after a
 // frame that breaks the rules above, or when one of the first three limits is exceeded, and says why in a last Error if
-// it can: with the frame's request id if there was one, else 0. Queues, attached holds and the Watch end with the
-// connection; detached holds stay.
+// it can: with the frame's request id if there was one, else 0. Queues, attached holds and the Watch end with a
+// connection that is closed on purpose, from either side; detached holds stay.
 package wire

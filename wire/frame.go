@@ -18,7 +18,7 @@ var (
 	ErrFrameSize   = errors.New("frame size out of range")          // the length word, or a message that needs more than MaxFrame
 	ErrTruncated   = errors.New("frame ends inside a field")        //
 	ErrTrailing    = errors.New("bytes after the last field")       //
-	ErrVersion     = errors.New("version byte is not 1")            //
+	ErrVersion     = errors.New("wrong version byte")               // of none that we know, or not that of the type
 	ErrType        = errors.New("unknown message type")             //
 	ErrRequest     = errors.New("request id does not fit the type") // 0 for a request or an answer, or not 0 for Lost
 	ErrLimit       = errors.New("longer than the limit")            // a string, or a list's count
@@ -53,7 +53,7 @@ func Append(dst []byte, request uint32, m Message) ([]byte, error) {
 
 // begin appends the head of a frame; end fills in its length.
 func begin(dst []byte, request uint32, t Type) []byte {
-	dst = append(dst, 0, 0, 0, 0, Version, byte(t))
+	dst = append(dst, 0, 0, 0, 0, t.Version(), byte(t))
 	return binary.BigEndian.AppendUint32(dst, request)
 }
 
@@ -78,11 +78,14 @@ func Parse(body []byte) (request uint32, m Message, err error) {
 	}
 	t := Type(body[1])
 	request = binary.BigEndian.Uint32(body[2:])
-	if body[0] != Version {
+	if body[0] < FirstVersion || body[0] > Version {
 		return request, nil, fmt.Errorf("parse frame of version %d: %w", body[0], ErrVersion)
 	}
 	if !t.known() {
 		return request, nil, fmt.Errorf("parse frame of type 0x%02x: %w", byte(t), ErrType)
+	}
+	if body[0] != t.Version() {
+		return request, nil, fmt.Errorf("parse %s of version %d: %w", t, body[0], ErrVersion)
 	}
 	if !requestFits(t, request) {
 		return request, nil, fmt.Errorf("parse %s: request id %d: %w", t, request, ErrRequest)

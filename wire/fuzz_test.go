@@ -97,7 +97,7 @@ const maxPerByte = 10
 
 // Counts that promise the most and hold the least, for every list there is.
 func TestParseAllocatesInProportionToItsInput(t *testing.T) {
-	head := func(typ Type) []byte { return []byte{Version, byte(typ), 0, 0, 0, 1} }
+	head := func(typ Type) []byte { return []byte{typ.Version(), byte(typ), 0, 0, 0, 1} }
 	full := func(prefix []byte, pad byte) []byte {
 		return append(prefix, bytes.Repeat([]byte{pad}, MaxFrame-len(prefix))...)
 	}
@@ -107,6 +107,8 @@ func TestParseAllocatesInProportionToItsInput(t *testing.T) {
 		"rules":         full(append(head(TypeRulesReply), 0x04, 0x00), 0),
 		"rules' paths":  full(append(head(TypeRulesReply), 0x00, 0x01, 0x04, 0x00), 1),
 		"ids":           full(append(head(TypeReleased), 0x1f, 0x40), 0),
+		"holds":         full(append(head(TypeResumed), 0x1f, 0x40), 1),
+		"holds missing": append(head(TypeResumed), 0x1f, 0x40),
 		"ids missing":   append(head(TypeReleased), 0x1f, 0x40),
 		"rows missing":  append(head(TypeRows), 0, 0x04, 0x00),
 		"lines missing": append(head(TypeReloaded), 0x04, 0x00),

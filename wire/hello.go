@@ -28,7 +28,7 @@ func parseHello(d *decoder) *Hello {
 type Welcome struct {
 	Version uint8
 	Server  string // what the server calls itself, for people
-	Session uint64 // number of this connection, as in the audit log
+	Session uint64 // number of this session, as in the audit log; what Resume names
 
 	MaxFrame, MaxPaths, MaxPath, MaxReason, MaxTag uint32
 }

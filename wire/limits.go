@@ -2,8 +2,12 @@ package wire
 
 import "time"
 
-// Version is the first byte of every frame's body. Hello and Welcome keep it for ever.
-const Version = 1
+// The versions of the protocol that this package knows. The first byte of a frame's body is the version that introduced
+// its message: Type.Version.
+const (
+	FirstVersion = 1
+	Version      = 2 // the highest; since it sessions can be resumed
+)
 
 // The limits of single values. A server repeats the first five in its Welcome.
 const (

@@ -19,6 +19,8 @@ func (e *encoder) message(m Message) {
 		m.append(e)
 	case *Explain:
 		m.append(e)
+	case *Resume:
+		m.append(e)
 	case *Welcome:
 		m.append(e)
 	case *Granted:
@@ -40,6 +42,8 @@ func (e *encoder) message(m Message) {
 	case *Reloaded:
 		m.append(e)
 	case *Lost:
+		m.append(e)
+	case *Resumed:
 		m.append(e)
 	case *Watch, *Status, *Reload, *Rules, *Done, *Changed: // no fields
 	default:
@@ -74,6 +78,8 @@ func (d *decoder) message(t Type) Message {
 		return &Rules{}
 	case TypeExplain:
 		return parseExplain(d)
+	case TypeResume:
+		return parseResume(d)
 	case TypeWelcome:
 		return parseWelcome(d)
 	case TypeGranted:
@@ -100,6 +106,8 @@ func (d *decoder) message(t Type) Message {
 		return parseReloaded(d)
 	case TypeLost:
 		return parseLost(d)
+	case TypeResumed:
+		return parseResumed(d)
 	}
 	d.fail("type", ErrType)
 	return nil

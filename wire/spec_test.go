@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"reflect"
@@ -15,11 +16,12 @@ const pythonClient = "../docs/examples/locker.py"
 // layout is one table of the package comment: a message or a structure.
 type layout struct {
 	name, number string // number "" for a structure
+	version      string // "" for 1
 	fields       [][2]string
 }
 
 var (
-	layoutHead  = regexp.MustCompile(`^//\t([A-Z]\w*)(?: (0x[0-9a-f]{2}))?$`)
+	layoutHead  = regexp.MustCompile(`^//\t([A-Z]\w*)(?: (0x[0-9a-f]{2})(?: version ([2-9]))?)?$`)
 	layoutField = regexp.MustCompile(`^//\t  (\w+)\s+(.+?)(?:\s{2,}.*)?$`)
 )
 
@@ -35,7 +37,7 @@ func specTables(t *testing.T) []layout {
 	tables, _, _ = strings.Cut(tables, "// # Conversation\n")
 	for line := range strings.SplitSeq(tables, "\n") {
 		if m := layoutHead.FindStringSubmatch(line); m != nil {
-			all = append(all, layout{name: m[1], number: m[2]})
+			all = append(all, layout{name: m[1], number: m[2], version: m[3]})
 		} else if m := layoutField.FindStringSubmatch(line); m != nil && len(all) > 0 {
 			last := &all[len(all)-1]
 			last.fields = append(last.fields, [2]string{m[1], m[2]})
@@ -64,6 +66,8 @@ func TestTheCommentDescribesEveryField(t *testing.T) {
 		if l.number != "" {
 			if typ := messageNamed(t, l.name).Type(); l.number != fmt.Sprintf("0x%02x", uint8(typ)) {
 				t.Errorf("%s is said to be %s and is 0x%02x", l.name, l.number, uint8(typ))
+			} else if want := cmp.Or(l.version, "1"); want != fmt.Sprint(typ.Version()) {
+				t.Errorf("%s is said to be of version %s and is of %d", l.name, want, typ.Version())
 			}
 		}
 		if len(l.fields) != s.NumField() {
@@ -111,7 +115,10 @@ func TestThePythonClientHasTheSameTables(t *testing.T) {
 		for i, f := range l.fields {
 			fields[i] = f[0] + " " + f[1]
 		}
-		line := strings.TrimSpace(l.name+" "+l.number) + ": " + strings.Join(fields, ", ")
+		if l.version != "" {
+			l.version = "version " + l.version
+		}
+		line := strings.TrimSpace(l.name+" "+l.number+" "+l.version) + ": " + strings.Join(fields, ", ")
 		want.WriteString(strings.TrimSpace(line) + "\n")
 	}
 	if spec != want.String() {

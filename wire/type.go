@@ -19,6 +19,7 @@ const (
 	TypeReload
 	TypeRules
 	TypeExplain
+	TypeResume
 	afterRequests
 )
 
@@ -37,6 +38,7 @@ const (
 	TypeExplained
 	TypeReloaded
 	TypeLost
+	TypeResumed
 	afterAnswers
 )
 
@@ -59,6 +61,16 @@ func Types() []Type {
 func (t Type) IsRequest() bool { return t >= TypeHello && t < afterRequests }
 
 func (t Type) known() bool { return t.IsRequest() || t >= TypeWelcome && t < afterAnswers }
+
+// Version gives the version of the protocol that introduced the message, which every frame of it begins with. A message
+// is sent only where that version or a higher one was agreed on.
+func (t Type) Version() uint8 {
+	switch t {
+	case TypeResume, TypeResumed:
+		return 2
+	}
+	return FirstVersion
+}
 
 // String gives the name of the message as in the package comment: "Lock".
 func (t Type) String() string {
@@ -87,6 +99,8 @@ func (t Type) String() string {
 		return "Rules"
 	case TypeExplain:
 		return "Explain"
+	case TypeResume:
+		return "Resume"
 	case TypeWelcome:
 		return "Welcome"
 	case TypeGranted:
@@ -113,6 +127,8 @@ func (t Type) String() string {
 		return "Reloaded"
 	case TypeLost:
 		return "Lost"
+	case TypeResumed:
+		return "Resumed"
 	}
 	return fmt.Sprintf("Type(0x%02x)", uint8(t))
 }
@@ -145,6 +161,8 @@ func typeOf(m Message) Type {
 		return TypeRules
 	case *Explain:
 		return TypeExplain
+	case *Resume:
+		return TypeResume
 	case *Welcome:
 		return TypeWelcome
 	case *Granted:
@@ -171,6 +189,8 @@ func typeOf(m Message) Type {
 		return TypeReloaded
 	case *Lost:
 		return TypeLost
+	case *Resumed:
+		return TypeResumed
 	}
 	return 0
 }

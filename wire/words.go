@@ -73,11 +73,14 @@ const (
 	RowWaiter
 	RowLost    // held before lockerd was restarted, and could not be had again
 	RowOutside // holds a lock of the kernel's, taken without the broker, that somebody here waits for
+	RowOrphan  // held, and its client has not come back yet to a lockerd that was restarted; only for peers of version 2
 	endRowKind
 )
 
-// String gives "holder", "waiter", "lost" or "outside".
-func (k RowKind) String() string { return word(uint8(k), "holder", "waiter", "lost", "outside") }
+// String gives "holder", "waiter", "lost", "outside" or "orphan".
+func (k RowKind) String() string {
+	return word(uint8(k), "holder", "waiter", "lost", "outside", "orphan")
+}
 
 // LossCause is why a hold ended without its owner's doing.
 type LossCause uint8

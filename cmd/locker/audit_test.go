@@ -203,3 +203,16 @@ func TestAuditLooksWhereTheUsersOwnLockerdKeepsItsLog(t *testing.T) {
 		}
 	}
 }
+
+func TestAuditShowNamesAGapHoweverShortAndTheBoot(t *testing.T) {
+	for want, r := range map[string]*audit.Record{
+		" resume id=3 gap=123µs":               {Seq: 9, Event: audit.EventResume, ID: 3, Gap: 123 * time.Microsecond},
+		" resume id=3":                         {Seq: 9, Event: audit.EventResume, ID: 3, Request: 7},
+		" keeper code=gone count=12":           {Seq: 9, Event: audit.EventKeeper, Code: "gone", Count: 12},
+		" checkpoint last=20 boot_id=5be1a5f8": {Seq: 9, Event: audit.EventCheckpoint, Last: 20, BootID: "5be1a5f8"},
+	} {
+		if got := recordLine(r); !strings.HasSuffix(got, want) {
+			t.Errorf("got %q, want …%q", got, want)
+		}
+	}
+}

@@ -109,7 +109,7 @@ func gather(rows []client.Row) []*locked {
 			files = append(files, f)
 		}
 		switch r.Kind {
-		case wire.RowHolder:
+		case wire.RowHolder, wire.RowOrphan:
 			f.holders = append(f.holders, r)
 		case wire.RowWaiter:
 			f.waiters = append(f.waiters, r)
@@ -137,6 +137,8 @@ func listRow(r client.Row, now time.Time) []string {
 		state = stateWaits + strconv.FormatUint(uint64(r.Position), 10)
 	case r.Ending:
 		state = stateEnding
+	case r.Kind == wire.RowOrphan:
+		state = stateOrphan
 	}
 	token := r.ID
 	if r.Kind == wire.RowWaiter {
@@ -290,5 +292,6 @@ func listEntry(o *object, r client.Row) {
 	o.fact("stale", r.Stale)
 	o.fact("outlawed", r.Outlawed)
 	o.fact("ending", r.Ending)
+	o.fact("orphan", r.Kind == wire.RowOrphan)
 	o.close('}')
 }

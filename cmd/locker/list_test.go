@@ -15,7 +15,7 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 	waiter := client.Row{Kind: wire.RowWaiter, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Shared, Life: wire.Attached, User: "alice", UID: 1001, PID: 77, Since: now, Position: 1}
 	outside := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 2231, Command: "smbd \x1b"}
 	nobody := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 3, Path: "/b", Mode: wire.Exclusive, Life: wire.Attached}
-	strange := client.Row{Kind: wire.RowOutside + 1, Dev: 1, Ino: 4, Path: "/c"}
+	strange := client.Row{Kind: wire.RowOrphan + 1, Dev: 1, Ino: 4, Path: "/c"}
 	files := gather([]client.Row{waiter, outside, nobody, strange})
 	var got []string
 	for _, f := range files {
@@ -51,5 +51,23 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 	}
 	if o := a.Outside[0]; o.UID != 1002 || o.PID != 2231 || o.User != "bob" || o.Command != "smbd \x1b" {
 		t.Errorf("outside is %+v", o)
+	}
+}
+
+func TestListShowsAHoldWhoseClientHasNotComeBack(t *testing.T) {
+	orphan := client.Row{Kind: wire.RowOrphan, ID: 9, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "alice", UID: 1001}
+	files := gather([]client.Row{orphan})
+	if len(files) != 1 || len(files[0].holders) != 1 {
+		t.Fatalf("gathered %+v", files)
+	}
+	if row := listRow(orphan, time.Now()); row[1] != "orphan" {
+		t.Errorf("row %q", row)
+	}
+	if text := string(listObject(files).b); !strings.Contains(text, `"token":9,`) || !strings.Contains(text, `"orphan":true`) {
+		t.Errorf("json %s", text)
+	}
+	orphan.Kind = wire.RowHolder
+	if text := string(listObject(gather([]client.Row{orphan})).b); !strings.Contains(text, `"orphan":false`) {
+		t.Errorf("json %s", text)
 	}
 }

@@ -65,6 +65,10 @@ func recordLine(r *audit.Record) string {
 	number("first", r.First)
 	number("last", r.Last)
 	text("sha256", r.SHA256)
+	if r.Gap > 0 { // however short: others could have had the file
+		text("gap", r.Gap.String())
+	}
+	text("boot_id", r.BootID)
 	return b.String()
 }
 

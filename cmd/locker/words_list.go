@@ -13,6 +13,7 @@ import (
 const (
 	stateHeld    = "held"
 	stateEnding  = "ending"
+	stateOrphan  = "orphan" // held, though nobody may come back to it: lockerd was started again
 	stateWaits   = "waits "
 	stateLost    = "lost"
 	stateOutside = "outside" // the kernel's lock of a program that does not go through lockerd

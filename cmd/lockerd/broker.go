@@ -109,89 +109,118 @@ func (at *office) open() error {
 	return nil
 }
 
-// runBroker opens the log, makes the broker and serves until it is told to end.
+// runBroker takes over what the keeper has, opens the log, makes the broker and serves until it is told to end.
 func runBroker(at *office) error {
-	log, err := audit.Open(audit.Config{
-		Dir: at.settings.auditDir, SegmentSize: at.policy.Audit.SegmentSize, GID: groupAdm(),
+	ctx, stop := context.WithCancel(at.drain)
+	defer stop()
+	config := broker.Config{Policy: at.policy, Logger: at.logger, Version: version, Reload: at.reload, BootID: bootID(), NeedsRestart: at.needsRestart}
+	// Before the log is opened: the numbers of the holds there are a floor for its own, should it have been lost.
+	if at.options.keeper != noKeeper && !keeper.Seeded("no-keeper") {
+		if err := at.takeKeeper(ctx, &config); err != nil {
+			return err
+		}
+	}
+	var err error
+	config.Log, err = audit.Open(audit.Config{
+		Dir: at.settings.auditDir, SegmentSize: at.policy.Audit.SegmentSize, GID: groupAdm(), BootID: config.BootID, Floor: config.Past.Highest,
 		AcceptBroken: at.options.acceptBrokenLog, Warn: at.logger.Warn,
 	})
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(at.drain)
-	defer stop()
-	go func() { // ends with the process: there is no hand-over yet
-		<-at.handOver
-		stop()
-	}()
-	if at.options.keeper != noKeeper && !keeper.Seeded("no-keeper") {
-		stay, err := stayInContact(ctx, at.options.keeper)
-		if err != nil {
-			return errors.Join(err, log.Close())
+	again := make(chan struct{}, 1)
+	if config.Keeper != nil {
+		config.Restart = func() {
+			select {
+			case again <- struct{}{}:
+			default: // once is enough
+			}
 		}
-		defer stay()
 	}
-	b, err := broker.New(ctx, broker.Config{Policy: at.policy, Log: log, Logger: at.logger, Version: version, Reload: at.reload})
+	keeper.Step("start.log")
+	b, err := broker.New(ctx, config)
 	if err != nil {
-		return errors.Join(err, log.Close())
+		return errors.Join(err, config.Log.Close())
 	}
 	// The socket appears under its name only now: the locks of the last run are held again before anybody is served.
 	if err := at.open(); err != nil {
-		return errors.Join(err, b.Close(), log.Close())
+		return errors.Join(err, b.Close(), config.Log.Close())
 	}
-	reloads := make(chan struct{})
-	go func() {
-		defer close(reloads)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-at.hangups:
-				at.manager.say(reloading())
-				b.Reload(ctx) // says in the log what came of it
-				at.manager.say("READY=1")
-			}
-		}
-	}()
+	handed := make(chan bool, 1)
+	go func() { handed <- at.mind(ctx, again, b); stop() }()
 	err = b.Serve(ctx, at.listener.UnixListener)
 	at.manager.say("STOPPING=1")
 	stop()
-	<-reloads
-	err = errors.Join(err, log.Close())
-	at.logger.Info("stopped")
-	if at.drain.Err() != nil {
+	handedOver := <-handed
+	err = errors.Join(err, config.Log.Close())
+	at.logger.Info("stopped", "handed_over", handedOver)
+	if !handedOver {
 		at.manager.say(saysDrained)
 	}
 	return err
 }
 
-// stayInContact keeps a connection to the keeper, over which nothing is sent yet.
-func stayInContact(ctx context.Context, path string) (stay func(), err error) {
+// takeKeeper connects to the keeper and lists what it has. However long it waits for one, it heeds both signals.
+func (at *office) takeKeeper(ctx context.Context, c *broker.Config) (err error) {
 	ctx, stop := context.WithCancel(ctx)
-	c, err := dialKeeper(ctx, path)
-	if err == nil {
-		err = c.Sync(ctx)
-	}
-	if err != nil {
-		stop()
-		return nil, err
-	}
-	done := make(chan struct{})
+	defer stop()
 	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-ctx.Done():
-				c.Close()
-				return
-			case <-c.Gone():
-				c.Close()
-				if c, err = dialKeeper(ctx, path); err != nil {
-					return
-				}
-				c.Sync(ctx)
-			}
+		select {
+		case <-at.handOver:
+			stop()
+		case <-ctx.Done():
 		}
 	}()
-	return func() { stop(); <-done }, nil
+	if c.Keeper, err = dialKeeper(ctx, at.options.keeper); err != nil {
+		return err
+	}
+	c.Redial = func(ctx context.Context) (*keeper.Conn, error) { return dialKeeper(ctx, at.options.keeper) }
+	c.Listed, c.Past, err = c.Keeper.List(ctx)
+	return err
+}
+
+// mind heeds signals, and the broker's wish to be started again, until ctx is done or another broker shall go on, which it reports.
+func (at *office) mind(ctx context.Context, again <-chan struct{}, b *broker.Broker) (handedOver bool) {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-at.handOver:
+			if ctx.Err() != nil { // it drains already: a service manager sends SIGTERM whatever was said before
+				return false
+			}
+			b.HandOver()
+			return true
+		case <-again:
+			b.HandOver()
+			return true
+		case <-at.hangups:
+			at.manager.say(reloading())
+			b.Reload(ctx) // says in the log what came of it
+			at.manager.say("READY=1")
+		}
+	}
+}
+
+// needsRestart says what of a policy only a process takes up that starts with it.
+func (at *office) needsRestart(p *authz.Policy) (words []string) {
+	then, now := at.policy.Server, p.Server
+	if at.policy.Audit != p.Audit {
+		words = append(words, "segment_size")
+	}
+	if at.listener.ours() && (then.SocketMode != now.SocketMode || then.SocketGroup != now.SocketGroup || then.HasSocketGroup != now.HasSocketGroup) {
+		words = append(words, "socket_mode and socket_group")
+	}
+	return words
+}
+
+// bootID is what the kernel calls this run of the machine; empty if it does not say, and then no log is of this run.
+//
+// Privileged: reads what proc says of the kernel.
+func bootID() string {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """A small client of lockerd, written from the protocol in wire/doc.go. Python 3 standard library only.
 
+It speaks version 1 of the protocol: when the connection breaks, its locks are gone. Its tables know the later messages.
+
     locker.py [--socket S] lock [--shared] [--nonblock | --timeout S] [--reason R] PATH...
     locker.py [--socket S] unlock PATH...
     locker.py [--socket S] list
@@ -38,6 +40,7 @@ Break 0x09: by enum 2, id u64, path string 4095, reason name 256
 Reload 0x0a:
 Rules 0x0b:
 Explain 0x0c: user name 1024, has_groups bool, groups list 1024 name 1024, action string 1024, path name 4095
+Resume 0x0d version 2: session u64 nonzero
 Welcome 0x81: version u8 nonzero, server string 1024, session u64, max_frame u32, max_paths u32, max_path u32, max_reason u32, max_tag u32
 Granted 0x82: grants list 64 Grant
 Queued 0x83: position u32, blockers list 8 Blocker
@@ -51,14 +54,16 @@ RulesReply 0x8a: rules list 1024 Allowance
 Explained 0x8b: allowed bool, by string 1024, others list 1024 string 1024
 Reloaded 0x8c: lines list 1024 string 1024
 Lost 0x8d: id u64 nonzero, cause enum 3, by string 1024, reason string 256, path string 4095, grace duration 30s
+Resumed 0x8e version 2: ids list 8000 u64
 Grant: id u64 nonzero, already bool, rests set 4 nonzero, expires time
 Blocker: kind enum 3, hidden bool, path string 4095, uid u32, user string 1024, pid i32, command string 1024, since time, reason string 256
-Row: kind enum 4, id u64, dev u64, ino u64, path string 4095, mode enum 2, rests set 4, life enum 2, uid u32, user string 1024, pid i32, command string 1024, tag string 64, reason string 256, since time, expires time, position u32, mine bool, stale bool, outlawed bool, ending bool
+Row: kind enum 5, id u64, dev u64, ino u64, path string 4095, mode enum 2, rests set 4, life enum 2, uid u32, user string 1024, pid i32, command string 1024, tag string 64, reason string 256, since time, expires time, position u32, mine bool, stale bool, outlawed bool, ending bool
 Limit: name string 1024, per_uid u64, all u64, used u64, used_all u64
 Allowance: paths list 1024 name 4095, can list 64 name 1024, max_hold duration, max_wait duration, holds u32, engines list 64 name 1024
 """
 
-VERSION = 1
+VERSION = 1  # that we speak
+LATEST = 2  # that the tables know
 MAX_FRAME = 65536
 INTEGERS = {"u8": ">B", "u16": ">H", "u32": ">I", "u64": ">Q", "i32": ">i", "duration": ">Q", "time": ">q"}
 CODES = ("busy denied timeout deadlock quota invalid not-found unsupported conversion canceled unavailable internal"
@@ -68,19 +73,20 @@ RESTS = ("ofd", "flock", "idle", "guard")
 
 
 def read_spec():
-    """Gives {structure: [(field, words of its type)]} and {type number: message}."""
-    layouts, types = {}, {}
+    """Gives {structure: [(field, words of its type)]}, {type number: message} and {message: its version byte}."""
+    layouts, types, versions = {}, {}, {}
     for line in SPEC.strip().splitlines():
         head, _, fields = line.partition(":")
-        name, _, number = head.partition(" ")
+        name, *number = head.split()  # and [its number], or [its number, "version", that]
         if number:
-            types[int(number, 16)] = name
+            types[int(number[0], 16)] = name
+            versions[name] = int(number[2]) if len(number) > 1 else 1
         pairs = [f.split() for f in fields.split(",") if f.strip()]
         layouts[name] = [(p[0], tuple(p[1:])) for p in pairs]
-    return layouts, types
+    return layouts, types, versions
 
 
-LAYOUTS, TYPES = read_spec()
+LAYOUTS, TYPES, VERSIONS = read_spec()
 NUMBERS = {name: number for number, name in TYPES.items()}
 
 
@@ -121,6 +127,10 @@ def check_together(name, f):
         ok = f["has_groups"] or not f["groups"]
     elif name == "Granted":
         ok = len(f["grants"]) > 0
+    elif name == "Resumed":
+        if 0 in f["ids"]:
+            raise Malformed("value", "ids")
+        ok = all(a < b for a, b in zip(f["ids"], f["ids"][1:]))
     elif name == "Blocker":
         ok = not f["hidden"] or not any(f[k] for k in ("path", "uid", "user", "pid", "command", "since", "reason"))
     elif name == "Row":
@@ -202,7 +212,7 @@ def check_request(name, request):
 def encode(request, name, fields):
     """Gives a whole frame."""
     check_request(name, request)
-    body = struct.pack(">BBI", VERSION, NUMBERS[name], request) + encode_fields(name, fields)
+    body = struct.pack(">BBI", VERSIONS[name], NUMBERS[name], request) + encode_fields(name, fields)
     if len(body) > MAX_FRAME:
         raise Malformed("frame-size", name)
     return struct.pack(">I", len(body)) + body
@@ -218,11 +228,13 @@ def body_length(prefix):
 def decode(body):
     """Gives (request id, message name, fields) of a frame without its length word."""
     version, number, request = struct.unpack(">BBI", body[:6])
-    if version != VERSION:
+    if not 1 <= version <= LATEST:
         raise Malformed("version", "frame")
     if number not in TYPES:
         raise Malformed("type", "frame")
     name = TYPES[number]
+    if version != VERSIONS[name]:
+        raise Malformed("version", name)
     check_request(name, request)
     r = Reader(body[6:])
     fields = r.fields(name)
@@ -371,7 +383,7 @@ def unlock(client, args):
 
 def list_all(client):
     for r in client.call("List", all=True)["rows"]:
-        kind = ("holder", "waiter", "lost", "outside")[r["kind"] - 1]
+        kind = ("holder", "waiter", "lost", "outside", "orphan")[r["kind"] - 1]
         place = f"position {r['position']}" if r["kind"] == 2 else f"token {r['id'] or '-'}"
         who = describe({**r, "kind": 1, "hidden": False})
         print(f"{show(r['path'])} {kind} {('exclusive', 'shared')[r['mode'] - 1]} {place} {who}")

@@ -1,0 +1,239 @@
+package broker
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"locker/audit"
+	"locker/authz"
+	"locker/flock"
+	"locker/keeper"
+	"locker/wire"
+)
+
+// fromKeeper takes over the holds among what the keeper has, and gives the places in queues.
+func (x *restoring) fromKeeper(listed []keeper.Entry) (places []keeper.Entry) {
+	for _, e := range listed {
+		if e.ID&waitBit != 0 {
+			places = append(places, e)
+			continue
+		}
+		if !x.recoverHold(e) {
+			x.keeping.conn.Drop(e.ID)
+		}
+	}
+	return places
+}
+
+// recoverHold takes one hold over; false if it is not one (any more), and then it is let go.
+func (x *restoring) recoverHold(e keeper.Entry) bool {
+	h, known := x.known[e.ID]
+	delete(x.known, e.ID)
+	k, err := parseBlob(e.Blob)
+	if err == nil && k.boot != x.bootID {
+		err = errors.New("of another run of the machine")
+	}
+	if err != nil && !known {
+		x.logger.Error("the keeper has what neither it nor the log explains: let go", "id", e.ID, "error", err)
+		closeEntry(e)
+		return false
+	}
+	g := h.Grant
+	if !known {
+		g = x.grantOf(e, k)
+	}
+	m := modeOfRecord(&g)
+	target := g.Path
+	if g.Target != "" {
+		target = g.Target
+	}
+	file, err := x.rules.Load().opener.Adopt(e.Lock, g.Path, target, m)
+	if err != nil {
+		closeEntry(e)
+		switch {
+		case !known:
+		case errors.Is(err, flock.ErrNotHeld):
+			x.record(g, audit.EventRelease, "it was being released when lockerd died")
+		default:
+			x.lose(g, "its copy cannot be used: "+errText(err))
+		}
+		return false
+	}
+	attached := g.Life == wire.Attached.String()
+	event, text := audit.Event(""), ""
+	switch {
+	case !known && x.whole:
+		text = "never answered" // its record would be in the log
+	case file.ID != flock.ID{Dev: g.Dev, Ino: g.Ino}:
+		event, text = audit.EventLost, "the keeper's copy is of another file"
+	case attached && (e.Holder < 0 || dead(e.Holder)):
+		event, text = audit.EventDeath, "its process died while lockerd was not running"
+	case !attached && k != nil && k.due > 0 && k.due <= x.boot():
+		event, text = audit.EventExpire, leaseOver
+	}
+	if text != "" {
+		x.letGoOf(file)
+		closeHolder(e)
+		switch {
+		case !known:
+		case event == audit.EventLost:
+			x.lose(g, text)
+		default:
+			x.record(g, event, text)
+		}
+		return false
+	}
+	g.Rests = restNames[restsOf(file.Engines)&3]
+	x.holdOn(e, k, g, h.Ending, file, known)
+	if !known {
+		x.record(g, audit.EventResume, "the log had lost it")
+		x.logger.Warn("held on, though the log does not know it", "id", e.ID, "path", g.Path, "uid", g.UID)
+	}
+	return true
+}
+
+// grantOf makes up the record of a grant that the log has lost.
+func (x *restoring) grantOf(e keeper.Entry, k *blob) audit.Record {
+	g := audit.Record{
+		Seq: e.ID, ID: e.ID, Event: audit.EventGrant, Time: x.now().Add(k.began - x.boot()), Boot: k.began,
+		Peer: true, UID: k.uid, GID: k.gid, User: x.rules.Load().policy.Name(k.uid), PID: k.pid, Start: k.start,
+		Path: k.path, Dev: k.dev, Ino: k.ino, Mode: wireMode(k.mode).String(), Life: k.life.String(), Tag: k.tag, Grace: k.grace, Request: k.request,
+	}
+	if k.flags&flagPathLeft != 0 {
+		g.Path = flock.NameOf(e.Lock)
+	}
+	if k.flags&flagBundle != 0 && k.flags&flagPathLeft == 0 {
+		g.Target = k.path + "/token"
+	}
+	if k.life == wire.Attached {
+		g.Session = k.session
+	}
+	if k.due > 0 && k.flags&flagEnding == 0 {
+		g.Expires = x.now().Add(k.due - x.boot())
+	}
+	return g
+}
+
+// holdOn enters a hold whose lock was never let go.
+func (x *restoring) holdOn(e keeper.Entry, k *blob, g audit.Record, ending bool, file *flock.File, known bool) {
+	info := x.infoOfRecord(&g, file)
+	info.unknown = !known
+	h := &hold{id: e.ID, key: keyOf(file.ID), owner: owner{uid: g.UID, tag: g.Tag}, uid: g.UID, mode: tableMode(&g)}
+	version := uint8(resumeVersion)
+	if k != nil {
+		info.by, info.request = k.session, k.request
+		info.resumes = k.flags&flagResumes != 0
+		ending = ending || k.flags&flagEnding != 0
+		if !info.resumes {
+			version = wire.FirstVersion
+		}
+	}
+	if info.life == wire.Attached {
+		info.who.peer.PidFD = e.Holder
+		h.owner = owner{uid: g.UID, session: g.Session}
+		info.session = x.addAway(g.Session, info.who, version)
+		info.who = info.session.who
+	} else {
+		closeHolder(e)
+	}
+	h.ending = ending
+	x.enterRestored(h, info, k)
+}
+
+// enterRestored puts a hold of an earlier run into the table and our books, with the deadline that it had.
+func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
+	at := time.Duration(0)
+	switch {
+	case k != nil:
+		at = k.due
+	case h.ending:
+		at = x.boot() + info.grace
+	case !info.expires.IsZero():
+		// No longer than it was granted for: the wall clock may have been set back since, or not yet be set.
+		left := min(info.expires.Sub(x.now()), info.expires.Sub(info.since))
+		at = x.boot() + max(left, time.Millisecond)
+	}
+	info.due.at = 0
+	x.table.restore(h)
+	x.adopt(h, info)
+	switch {
+	case h.ending:
+		x.arm(&info.due, at, deadlineGrace, nil, h)
+	case at > 0:
+		x.arm(&info.due, at, deadlineLease, nil, h)
+	}
+}
+
+// infoOfRecord is what the record of a grant says of its hold.
+func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
+	info := &holdInfo{
+		file: file, path: g.Path, target: g.Target, rests: restsOf(file.Engines), life: wire.Detached, tag: g.Tag, reason: g.Reason, rule: g.Rule,
+		grace: g.Grace, since: g.Time, began: x.boot() - x.now().Sub(g.Time), expires: g.Expires, by: g.Session, request: g.Request, resumes: g.Request != 0,
+		who: &who{
+			peer: authz.PeerFor(g.UID, g.GID, nil), user: g.User, login: g.LoginUID, hasLogin: g.HasLogin, start: g.Start,
+			command: g.Command, restored: true,
+		},
+	}
+	if g.Life == wire.Attached.String() {
+		info.life = wire.Attached
+	}
+	info.who.peer.PID = g.PID
+	return info
+}
+
+// lose records that a hold is gone, though nobody let go of it. The owner of a detached one finds it in the list; the session of an
+// attached one is told when it comes back, since its id is not among those that it still has.
+func (x *restoring) lose(g audit.Record, why string) {
+	x.record(g, audit.EventLost, why)
+	x.logger.Warn("lock lost", "path", g.Path, "uid", g.UID, "reason", why)
+	if g.Life == wire.Detached.String() {
+		x.lost[g.Seq] = &lostHold{id: g.Seq, uid: g.UID, grant: g, path: g.Path, reason: "lost: " + why}
+		return
+	}
+	x.record(audit.Record{Seq: g.Seq, Path: g.Path}, audit.EventCleared, "its session is told when it comes back")
+}
+
+// letGoOf frees a lock that nobody has; where that may hang, nobody waits for it.
+func (x *restoring) letGoOf(f *flock.File) {
+	free := func() {
+		if err := f.Unlock(); err != nil {
+			x.logger.Error("unlock", "path", f.Path, "error", err)
+		}
+		f.Close()
+	}
+	if f.Network {
+		x.work.Go(free)
+		return
+	}
+	free()
+}
+
+func modeOfRecord(g *audit.Record) flock.Mode {
+	if g.Mode == wire.Shared.String() {
+		return flock.Shared
+	}
+	return flock.Exclusive
+}
+
+func tableMode(g *audit.Record) mode {
+	if g.Mode == wire.Shared.String() {
+		return shared
+	}
+	return exclusive
+}
+
+// closeEntry closes what came with an entry that is not taken over.
+func closeEntry(e keeper.Entry) {
+	if e.Lock >= 0 {
+		unix.Close(e.Lock)
+	}
+	closeHolder(e)
+}
+
+func closeHolder(e keeper.Entry) {
+	if e.Holder >= 0 {
+		unix.Close(e.Holder)
+	}
+}

@@ -1,0 +1,95 @@
+package flock
+
+import (
+	"errors"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotHeld says that a descriptor holds no lock (any more).
+var ErrNotHeld = errors.New("the descriptor holds no lock")
+
+// Adopt makes a File of a copy of a descriptor that an earlier run of ours opened, judged and locked: path and target are
+// what that run knew. Which locks it has is the kernel's to say (its fdinfo), and m their mode; nothing is locked, unlocked or
+// converted here: a claim on a description that holds its lock could only lose it. ErrNotHeld when it holds none. On success
+// the File owns fd, otherwise the caller does.
+//
+// Privileged: fd leads to an attacker's file; whatever became of its name, it is not looked at.
+func (o *Opener) Adopt(fd int, path, target string, m Mode) (*File, error) {
+	held, err := heldBy(fd, m)
+	if err != nil {
+		return nil, pathError("take back", path, err)
+	}
+	var st unix.Statx_t
+	on, err := o.mounts.of(fd, &st)
+	if err != nil {
+		return nil, pathError("take back", path, err)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return nil, pathError("take back", path, err)
+	}
+	id := ID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino}
+	return &File{
+		ID: id, Path: path, Target: target, Engines: held, Bundle: isTokenPath(target), Network: on.network,
+		fd: fd, held: held, readOnly: flags&unix.O_ACCMODE == unix.O_RDONLY, mount: on, tested: o.tested,
+	}, nil
+}
+
+// heldBy asks the kernel which engines hold a lock of mode m through fd's description: the "lock:" lines of its fdinfo are there
+// exactly as long as it is locked. proc_pid_fdinfo(5)
+//
+// Privileged: reads what proc says of a descriptor of ours.
+func heldBy(fd int, m Mode) (Engines, error) {
+	info, err := unix.Open("/proc/self/fdinfo/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(info)
+	var buf [4096]byte // its own locks only: two lines at most, behind four of a fixed form
+	have := 0
+	for have < len(buf) {
+		n, err := unix.Read(info, buf[have:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			break
+		}
+		have += n
+	}
+	var held Engines
+	for _, l := range parseFdinfo(buf[:have]) {
+		switch {
+		case l.mode != m:
+		case l.kind == "OFDLCK":
+			held |= OFD
+		case l.kind == "FLOCK":
+			held |= BSD
+		}
+	}
+	if held == 0 {
+		return 0, ErrNotHeld
+	}
+	return held, nil
+}
+
+// NameOf gives the name under which the kernel knows an open file now: for a hold whose path is not on record any more.
+//
+// Privileged: an attacker chooses names; this one is only shown. proc_pid_fd(5)
+func NameOf(fd int) string {
+	dir, err := procSelfFD()
+	if err != nil {
+		return ""
+	}
+	name := make([]byte, maxPath+1)
+	n, err := unix.Readlinkat(dir, strconv.Itoa(fd), name)
+	if err != nil || n < 2 || n > maxPath || name[0] != '/' {
+		return ""
+	}
+	return string(name[:n])
+}

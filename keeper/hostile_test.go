@@ -1,0 +1,243 @@
+package keeper
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sendRaw sends bytes and so many copies of a descriptor.
+func sendRaw(t testing.TB, conn *net.UnixConn, b []byte, fds ...int) error {
+	t.Helper()
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	_, _, err := conn.WriteMsgUnix(b, oob, nil)
+	return err
+}
+
+// What no broker sends: the keeper warns, ends the connection, closes what came with it, and keeps what it has.
+func TestWhatIsWrongEndsTheConnection(t *testing.T) {
+	put := func(set uint8, blob string) []byte {
+		return appendMessage(nil, &message{kind: kindPut, set: set, id: 9, blob: []byte(blob)})
+	}
+	flipped := put(3, "abc")
+	flipped[7] ^= 1
+	for _, wrong := range []struct {
+		name  string
+		bytes []byte
+		fds   int
+		warns string
+	}{
+		{"no bytes", nil, 0, "truncated"},
+		{"no bytes and descriptors", nil, 2, "truncated"},
+		{"one byte", []byte{1}, 2, "truncated"},
+		{"too long", append(put(3, strings.Repeat("x", MaxBlob)), 0), 2, "after the last field"},
+		{"64 KiB", make([]byte, 64<<10), 2, "after the last field"},
+		{"wrong sum", flipped, 2, "checksum"},
+		{"unknown kind", withSum([]byte{1, 9, 0, 0}), 1, "kind"},
+		{"version 2", withSum([]byte{2, 4, 0, 0}), 1, "version"},
+		{"a descriptor too few", put(3, "abc"), 1, "another number"},
+		{"none of two", put(3, "abc"), 0, "another number"},
+		{"one too many", put(1, "abc"), 2, "another number"},
+		{"one with a drop", appendMessage(nil, &message{kind: kindDrop, id: 1}), 1, "another number"},
+		{"one with a list", appendMessage(nil, &message{kind: kindList}), 1, "another number"},
+		{"three", put(3, "abc"), 3, "too many descriptors"},
+		{"253", put(3, "abc"), 253, "too many descriptors"},
+		{"253 and no message", nil, 253, "too many descriptors"},
+		{"a keeper's message", appendMessage(nil, &message{kind: kindEntry, set: 3, id: 9}), 2, "keepers"},
+		{"the end of a list", appendMessage(nil, &message{kind: kindEnd}), 0, "keepers"},
+		{"synced", appendMessage(nil, &message{kind: kindSynced, number: 1}), 0, "keepers"},
+	} {
+		leaksNothing(t, wrong.name, func(t *testing.T) {
+			r := newRig(t).serve()
+			c := r.dial()
+			fd := file(t, 5)
+			must(t, c.Put(Entry{ID: 1, Lock: fd, Holder: fd, Blob: []byte("stays")}))
+			must(t, c.Sync(t.Context()))
+			must(t, c.Close())
+			conn := r.stranger()
+			must(t, sendRaw(t, conn, wrong.bytes, slices.Repeat([]int{fd}, wrong.fds)...))
+			if err := endsAtOnce(conn); err != nil {
+				t.Error(err)
+			}
+			must(t, conn.Close())
+			past := wantList(t, r.dial(), "1 5 5 stays")
+			if past.Complete {
+				t.Error("it may have lost an entry, and says that it has all")
+			}
+			if w := r.warned(); !strings.Contains(w, wrong.warns) || strings.Contains(w, "\n") {
+				t.Errorf("warned %q, want something about %q", w, wrong.warns)
+			}
+			r.stop()
+		})
+	}
+}
+
+// The broker may have died by now, and locks may be behind the wrong message.
+func TestWhatComesAfterAWrongMessageIsKept(t *testing.T) {
+	r := newRig(t)
+	conn := r.stranger()
+	fd := file(t, 5)
+	for _, b := range [][]byte{
+		appendMessage(nil, &message{kind: kindPut, set: 1, id: 1}),
+		{},
+		appendMessage(nil, &message{kind: kindPut, set: 1, id: 2}),
+		{1, 2, 3},
+		appendMessage(nil, &message{kind: kindPut, set: 1, id: 3}),
+		appendMessage(nil, &message{kind: kindPut, set: 1, id: 4}),
+	} {
+		var fds []int
+		if len(b) > 8 {
+			fds = []int{fd}
+		}
+		must(t, sendRaw(t, conn, b, fds...))
+	}
+	must(t, sendRaw(t, conn, appendMessage(nil, &message{kind: kindDrop, id: 4})))
+	must(t, sendRaw(t, conn, appendMessage(nil, &message{kind: kindSync, number: 1})))
+	r.serve()
+	if err := endsAtOnce(conn); err != nil { // and no Synced
+		t.Error(err)
+	}
+	if past := wantList(t, r.dial(), "1 5 -1 ", "2 5 -1 ", "3 5 -1 "); past.Complete {
+		t.Error("it says that it has all")
+	}
+	if w := r.warned(); strings.Count(w, "\n") != 0 {
+		t.Errorf("warned more than once:\n%s", w)
+	}
+}
+
+// A copy of a broker's own end would keep its connection from ever ending.
+func TestSocketsAreNotKept(t *testing.T) {
+	r := newRig(t).serve()
+	conn := r.stranger()
+	f, err := conn.File()
+	must(t, err)
+	must(t, sendRaw(t, conn, appendMessage(nil, &message{kind: kindPut, set: withHolder, id: 1}), int(f.Fd())))
+	f.Close()
+	if err := endsAtOnce(conn); err != nil {
+		t.Error(err)
+	}
+	must(t, conn.Close())
+	wantList(t, r.dial())
+	if w := r.warned(); !strings.Contains(w, "socket") {
+		t.Errorf("warned %q", w)
+	}
+}
+
+func TestMoreEntriesThanThereIsRoomForEndTheConnection(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keeper.sock")
+	k := startChild(t, "keeper", path)
+	k.limit(uint64(reserve + 20))
+	conn := dialRaw(t, path)
+	fd := file(t, 5)
+	for id := range 11 {
+		must(t, sendRaw(t, conn, appendMessage(nil, &message{kind: kindPut, set: 3, id: uint64(id)}), fd, fd))
+	}
+	if err := endsAtOnce(conn); err != nil {
+		t.Error(err)
+	}
+	must(t, conn.Close())
+	if line := k.line(); !strings.Contains(line, "room") {
+		t.Errorf("the keeper says %q", line)
+	}
+	if lines, past := list(t, dialKeeper(t, path)); len(lines) != 10 || past.Room != 10 {
+		t.Errorf("%d entries are kept, and there is room for %d", len(lines), past.Room)
+	}
+}
+
+// The kernel cuts the descriptors that it has no number for off the message: MSG_CTRUNC, recvmsg(2).
+func TestDescriptorsThatAreCutOffEndTheConnection(t *testing.T) {
+	for _, missing := range []int{1, 2} {
+		path := filepath.Join(t.TempDir(), "keeper.sock")
+		k := startChild(t, "keeper", path)
+		fd := file(t, 5)
+		c := dialKeeper(t, path)
+		must(t, c.Put(Entry{ID: 1, Lock: fd, Holder: fd}))
+		must(t, c.Sync(t.Context()))
+		before := k.fds()
+		old := k.leaveFree(2 - missing)
+		must(t, c.Put(Entry{ID: 2, Lock: fd, Holder: fd}))
+		<-c.Gone()
+		if line := k.line(); !strings.Contains(line, "too many open files") {
+			t.Errorf("the keeper says %q", line)
+		}
+		must(t, c.Close())
+		k.limit(old)
+		c = dialKeeper(t, path)
+		if past := wantList(t, c, "1 5 5 "); past.Complete {
+			t.Error("it has lost an entry, and says that it has all")
+		}
+		if after := k.fds(); after != before {
+			t.Errorf("the keeper has %d descriptors, before it had %d", after, before)
+		}
+		must(t, c.Put(Entry{ID: 2, Lock: fd, Holder: fd}))
+		wantList(t, c, "1 5 5 ", "2 5 5 ")
+	}
+}
+
+func TestAcceptWithoutDescriptorsIsNoBusyLoop(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keeper.sock")
+	k := startChild(t, "keeper", path)
+	old := k.leaveFree(0)
+	c := dialKeeper(t, path) // waits in the backlog
+	for pause := minPause; pause < 8*minPause; pause *= 2 {
+		if line := k.line(); !strings.Contains(line, "accept") || !strings.HasSuffix(line, "pause "+pause.String()+"\n") {
+			t.Errorf("the keeper says %q, want a pause of %v", line, pause)
+		}
+	}
+	k.limit(old)
+	must(t, c.Sync(t.Context()))
+}
+
+func TestABrokerThatDoesNotReadHoldsTheKeeperUpNotForEver(t *testing.T) {
+	r := newRig(t)
+	r.s.patience = 20 * time.Millisecond
+	r.serve()
+	c := r.dial()
+	fd := file(t, 5)
+	for id := range 1000 {
+		must(t, c.Upload(t.Context(), Entry{ID: uint64(id), Lock: fd, Holder: -1, Blob: bytes.Repeat([]byte("x"), MaxBlob)}))
+	}
+	must(t, c.Sync(t.Context()))
+	must(t, c.Close())
+	conn := r.stranger()
+	must(t, sendRaw(t, conn, appendMessage(nil, &message{kind: kindList})))
+	must(t, sendRaw(t, conn, appendMessage(nil, &message{kind: kindPut, set: 1, id: 5000}), fd))
+	// It reads nothing, and stays. The next broker is served all the same, and what this one had sent is kept.
+	lines, _ := list(t, r.dial())
+	if len(lines) != 1001 {
+		t.Errorf("%d entries are kept, want 1001", len(lines))
+	}
+	if w := r.warned(); !strings.Contains(w, "does not read") {
+		t.Errorf("warned %q", w)
+	}
+}
+
+func dialRaw(t testing.TB, path string) *net.UnixConn {
+	return (&rig{t: t, path: path}).stranger()
+}
+
+func TestAKeeperAtItsEndClosesEverything(t *testing.T) {
+	r := newRig(t).serve()
+	read, write, err := os.Pipe()
+	must(t, err)
+	defer read.Close()
+	c := r.dial()
+	must(t, c.Put(Entry{ID: 1, Lock: int(write.Fd()), Holder: int(write.Fd())}))
+	write.Close()
+	must(t, c.Sync(t.Context()))
+	r.stop()
+	if n, _ := read.Read(make([]byte, 1)); n != 0 {
+		t.Error("something came through the pipe")
+	}
+	<-c.Gone()
+}

@@ -1,0 +1,156 @@
+package keeper
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"strings"
+	"testing"
+)
+
+// vector is one block of the vector file; its head says what the keys mean.
+type vector struct {
+	name, meaning, fields, err string
+	bytes                      []byte
+}
+
+var vectorErrors = map[string]error{
+	"truncated": errTruncated, "trailing": errTrailing, "sum": errSum, "version": errVersion, "kind": errKind, "limit": errLimit, "value": errValue,
+}
+
+func readVectors(t testing.TB) []vector {
+	t.Helper()
+	const file = "testdata/vectors.txt"
+	text, err := os.ReadFile(file)
+	must(t, err)
+	var all []vector
+	seen := map[string]bool{}
+	for block := range strings.SplitSeq(strings.TrimSpace(string(text)), "\n\n") {
+		var v vector
+		for line := range strings.SplitSeq(block, "\n") {
+			key, value, _ := strings.Cut(line, ": ")
+			switch {
+			case strings.HasPrefix(line, "#"):
+			case key == "name":
+				v.name = value
+			case key == "meaning":
+				v.meaning = value
+			case key == "fields":
+				v.fields = value
+			case key == "error":
+				v.err = value
+			case key == "hex":
+				v.bytes, err = hex.DecodeString(strings.ReplaceAll(value, " ", ""))
+				must(t, err)
+			default:
+				t.Fatalf("vector %s: unknown line %q", v.name, line)
+			}
+		}
+		if strings.HasPrefix(block, "#") {
+			continue // the head
+		}
+		if v.name == "" || seen[v.name] || v.meaning == "" || (v.fields == "") == (v.err == "") || v.err != "" && vectorErrors[v.err] == nil {
+			t.Fatalf("vector %q is incomplete or there twice: %+v", v.name, v)
+		}
+		seen[v.name] = true
+		all = append(all, v)
+	}
+	if len(all) < 30 {
+		t.Fatalf("%s holds %d vectors only", file, len(all))
+	}
+	return all
+}
+
+// show writes a message as the vector file does.
+func show(m *message) string {
+	switch m.kind {
+	case kindPut:
+		return fmt.Sprintf("put set=%d id=%d blob=%x", m.set, m.id, m.blob)
+	case kindDrop:
+		return fmt.Sprintf("drop id=%d", m.id)
+	case kindSet:
+		return fmt.Sprintf("set id=%d blob=%x", m.id, m.blob)
+	case kindList:
+		return "list"
+	case kindSync:
+		return fmt.Sprintf("sync number=%d", m.number)
+	case kindEntry:
+		return fmt.Sprintf("entry set=%d id=%d blob=%x", m.set, m.id, m.blob)
+	case kindEnd:
+		return fmt.Sprintf("end set=%d highest=%d count=%d room=%d", m.set, m.highest, m.count, m.room)
+	case kindSynced:
+		return fmt.Sprintf("synced number=%d", m.number)
+	}
+	return fmt.Sprintf("unknown %+v", m)
+}
+
+func TestVectorsMeanWhatTheySay(t *testing.T) {
+	for _, v := range readVectors(t) {
+		var m message
+		err := parseMessage(v.bytes, &m)
+		if v.err != "" {
+			if !errors.Is(err, vectorErrors[v.err]) {
+				t.Errorf("%s (%s): got %v and error %v, want error %s", v.name, v.meaning, show(&m), err, v.err)
+			}
+			continue
+		}
+		if err != nil || show(&m) != v.fields {
+			t.Errorf("%s (%s):\n got %s, %v\nwant %s", v.name, v.meaning, show(&m), err, v.fields)
+			continue
+		}
+		if got := appendMessage(nil, &m); !bytes.Equal(got, v.bytes) {
+			t.Errorf("%s (%s): encodes to\n     %x\nwant %x", v.name, v.meaning, got, v.bytes)
+		}
+	}
+}
+
+func TestAnyWrongBitIsRefused(t *testing.T) {
+	for _, v := range readVectors(t) {
+		if v.err != "" {
+			continue
+		}
+		for bit := range 8 * len(v.bytes) {
+			b := bytes.Clone(v.bytes)
+			b[bit/8] ^= 1 << (bit % 8)
+			var m message
+			if parseMessage(b, &m) == nil {
+				t.Errorf("%s: bit %d is wrong and nobody notices", v.name, bit)
+			}
+		}
+		for n := range v.bytes {
+			var m message
+			if parseMessage(v.bytes[:n], &m) == nil {
+				t.Errorf("%s: cut to %d bytes and nobody notices", v.name, n)
+			}
+		}
+	}
+}
+
+// withSum gives bytes the checksum that belongs to them, so that fuzzing gets past it.
+func withSum(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(b[:len(b):len(b)], crc32.Checksum(b, castagnoli))
+}
+
+// FuzzMessage: whatever can be read is written again as the same bytes.
+func FuzzMessage(f *testing.F) {
+	for _, v := range readVectors(f) {
+		f.Add(v.bytes[:max(0, len(v.bytes)-sumSize)])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = withSum(b)
+		var m message
+		if parseMessage(b, &m) != nil {
+			return
+		}
+		if len(m.blob) > MaxBlob || m.rights() > maxRights {
+			t.Fatalf("%x: beyond the limits: %s", b, show(&m))
+		}
+		if got := appendMessage(nil, &m); !bytes.Equal(got, b) {
+			t.Fatalf("%x\nis read as %s\nand written as\n%x", b, show(&m), got)
+		}
+	})
+}
