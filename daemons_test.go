@@ -130,8 +130,10 @@ func (s *stage) launch(ts *testscript.TestScript, name string, argv []string) (*
 }
 
 // awaitEvent waits for a message that begins with this; false when the process has ended.
-func (d *daemon) awaitEvent(prefix string) bool {
-	late := time.After(patience)
+func (d *daemon) awaitEvent(prefix string) bool { return d.awaitEventFor(prefix, patience) }
+
+func (d *daemon) awaitEventFor(prefix string, limit time.Duration) bool {
+	late := time.After(limit)
 	for {
 		select {
 		case event := <-d.events:
@@ -181,15 +183,18 @@ func (s *stage) find(ts *testscript.TestScript, args []string) *daemon {
 	return d
 }
 
-// end [-SIGNAL] [NAME]: end a lockerd (with TERM), which exits with 0 (with ! not) and leaves neither processes nor a socket. KILL
-// kills its broker too, at the same time.
+// end [-all] [-SIGNAL] [NAME]: end a lockerd (with TERM), which exits with 0 (with ! not) and leaves neither processes nor a
+// socket. With -all the signal goes to its broker too, as a terminal's does; KILL always does.
 func scriptEnd(ts *testscript.TestScript, neg bool, args []string) {
-	sig := unix.SIGTERM
+	sig, all := unix.SIGTERM, false
+	if len(args) > 0 && args[0] == "-all" {
+		all, args = true, args[1:]
+	}
 	if len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		sig, args = unix.SignalNum("SIG"+args[0][1:]), args[1:]
 	}
 	d := stageOf(ts).find(ts, args)
-	if sig == unix.SIGKILL {
+	if all || sig == unix.SIGKILL {
 		syscall.Kill(-d.cmd.Process.Pid, sig)
 	} else {
 		d.cmd.Process.Signal(sig)
@@ -250,7 +255,7 @@ func (d *daemon) descriptors() []string {
 		if kind, _, ok := strings.Cut(target, ":["); ok && !strings.HasPrefix(target, "anon_inode") {
 			target = kind
 		}
-		kinds = append(kinds, target)
+		kinds = append(kinds, strings.Replace(target, fmt.Sprintf("/proc/%d/", d.broker()), "/proc/self/", 1))
 	}
 	slices.Sort(kinds)
 	return kinds

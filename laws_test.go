@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"cmd/lockerd": {"broker", "authz", "flock", "audit", "keeper"},
 	// audit, for reading only: 'locker audit verify' must work where no lockerd runs.
 	"cmd/locker": {"client", "wire", "audit"},
+	"torture":    {}, // tests only
 }
 
 // rootLinks are all packages from outside the standard library that run as root, each with what it is there for.

@@ -19,7 +19,7 @@ import (
 // players are the programs that scripts run beside locker and lockerd: the test binary under other names.
 func players() map[string]func(args []string) error {
 	return map[string]func(args []string) error{
-		"asuser": asUser, "private": private, "inside": inside, "activate": activate, "hold": hold, "try": try, "fds": fds,
+		"asuser": asUser, "private": private, "inside": inside, "activate": activate, "hold": hold, "try": try, "never": never, "fds": fds, "boot": boot,
 	}
 }
 
@@ -164,6 +164,10 @@ func take(kind, file string) error {
 	if err != nil {
 		return err
 	}
+	return takeBy(kind, fd)
+}
+
+func takeBy(kind string, fd int) error {
 	whole := unix.Flock_t{Type: unix.F_WRLCK}
 	switch kind {
 	case "flock":
@@ -196,6 +200,30 @@ func try(args []string) error {
 		os.Exit(1)
 	}
 	return err
+}
+
+// never FILE STOP: try to lock FILE in both ways, again and again, until STOP is there. It is an error that it ever could be. What
+// it tells on standard output is how often it has tried.
+func never(args []string) error {
+	for n := 0; ; n++ {
+		for _, kind := range []string{"flock", "ofd"} {
+			fd, err := unix.Open(args[0], unix.O_RDWR|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			err = takeBy(kind, fd)
+			unix.Close(fd)
+			if err != unix.EAGAIN {
+				return fmt.Errorf("%s of %s at try %d: %v, want that it is held", kind, args[0], n, err)
+			}
+		}
+		if _, err := os.Stat(args[1]); err == nil {
+			fmt.Println(n)
+			return nil
+		}
+		pause := unix.NsecToTimespec(300_000)
+		unix.Nanosleep(&pause, nil)
+	}
 }
 
 // fds prints what its descriptors lead to, without the numbers that differ from run to run.

@@ -1,14 +1,15 @@
 // Package broker holds kernel file locks for other people.
 //
 // It owns the lock table, the sessions of connected clients, the queue, the leases and the order in which all of it
-// reaches the audit log. It is the only caller of packages authz, flock and audit; cmd/lockerd wires it up, and clients
-// meet it through package wire alone.
+// reaches the audit log and the keeper. It is the only one that decides with authz, opens and locks with flock and writes with
+// audit; cmd/lockerd wires it up, and clients meet it through package wire alone.
 //
 // # One request
 //
 // identify (once per connection, by the kernel) → decide (on the bytes of the path, before the file system is touched)
-// → open → reserve in the table → claim from the kernel → look again → record → keep → answer. A refusal skips to
-// record. If recording fails, the claim is undone and the client refused.
+// → open → reserve in the table → claim from the kernel → look again → number → keep → enter → record → answer. A refusal skips to
+// record. If keeping or recording fails, the claim is undone and the client refused. Why the steps of a grant stand in this
+// order is said at grant, those of a release at beginEnd, those of a start at restore.
 //
 // # Who works on a claim
 //
@@ -28,6 +29,16 @@
 // Every change of the table and the record of it happen in the same critical section, so replaying the log gives the
 // table at every step. A record's line is written before the answer that it explains; the grant of a detached lock is
 // on the disk before the answer. The sequence number of a grant's record is the hold's id and its fencing token.
+//
+// # Outliving a crash
+//
+// The keeper, another process, has a copy of the descriptor of every hold, and the place of every claim that waits. So a lock
+// outlives this process, and a broker that starts takes over what is there before it serves anybody: see restore.go. Sessions
+// are away then, until their clients come back and name them (Resume), die, or have taken longer than Config.Patience. When the
+// keeper dies, grants wait until the next one has everything (keeper_death.go). When both are dead, the log says what is to be
+// claimed again.
+//
+// A stop by HandOver is a crash with a last record: nobody is told, nothing is let go.
 //
 // # Limits
 //

@@ -241,7 +241,9 @@ func (b *Broker) grantedFor(r *request) *wire.Granted {
 }
 
 // askedBy reports whether the hold was granted to this very request, before lockerd was started again and the answer got lost.
-func (i *holdInfo) askedBy(r *request) bool { return i.by == r.s.id && i.request == r.id }
+func (i *holdInfo) askedBy(r *request) bool {
+	return r.s.resumed && i.by == r.s.id && i.request == r.id
+}
 
 // undo takes back holds whose grant could not be recorded, and refuses their request.
 func (b *Broker) undo(r *request, holds []*hold, err error) []event {

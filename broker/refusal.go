@@ -106,12 +106,14 @@ func errText(err error) string {
 // cannotRecord is the answer when the log or the keeper cannot take a grant.
 func (b *Broker) cannotRecord(r *request, err error) *wire.Error {
 	b.logger.Error("grant refused", "error", err)
-	e := &wire.Error{
+	if errors.Is(err, keeper.ErrFull) {
+		return &wire.Error{
+			Code: wire.CodeUnavailable, Path: r.msg.Paths[0],
+			Text: "lockerd's keeper cannot take another copy now, so nothing is granted; try again, or see 'locker status'",
+		}
+	}
+	return &wire.Error{
 		Code: wire.CodeUnavailable, Path: r.msg.Paths[0],
 		Text: "the audit log cannot take records now, so nothing is granted; locks held can be released; see 'locker status'",
 	}
-	if errors.Is(err, keeper.ErrFull) {
-		e.Text = "lockerd's keeper cannot take another lock now, for want of file descriptors or time; try again later"
-	}
-	return e
 }

@@ -71,6 +71,7 @@ func (b *Broker) await(s *session) {
 
 // resume has a connection go on as the session that its process had before lockerd was started again.
 func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
+	w := s.identify()
 	b.mu.Lock()
 	old := b.sessions[m.Session]
 	// One answer for all that can be wrong: who asks for what is not his learns nothing.
@@ -85,12 +86,11 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	s.id, s.requests, s.resumed = old.id, old.requests, true
 	b.sessions[s.id] = s
 	for _, r := range s.requests {
-		r.s = s
+		r.s, r.who = s, w
 	}
 	answer := &wire.Resumed{}
 	var ending []*hold
 	var seq uint64
-	w := s.identify()
 	for _, h := range b.table.heldBy(owner{uid: s.peer.UID, session: s.id}) {
 		h.info.session, h.info.who = s, w
 		if h.info.releasing {

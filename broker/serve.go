@@ -42,20 +42,27 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	} else {
 		b.drain(work)
 	}
-	quiet := waitAtMost(&sessions, stopPatience)
+	patience := stopPatience
+	if b.handed.Load() {
+		patience = handPatience
+	}
+	quiet := waitAtMost(&sessions, patience)
 	stopTime() // before work is waited for: the end of a lease starts work
 	timekeeper.Wait()
 	if b.handed.Load() {
 		stopWork() // whoever waits would wait on
 	}
-	quiet = waitAtMost(&b.work, stopPatience) && quiet
+	quiet = waitAtMost(&b.work, patience) && quiet
 	stopWork()
 	b.deaths.close()
 	deathwatch.Wait()
 	if !b.handed.Load() {
 		err = errors.Join(err, b.recordStop())
 	}
-	if !quiet {
+	switch {
+	case !quiet && b.handed.Load():
+		return err // nothing is left to be done in order: the process ends, and what hangs with it
+	case !quiet:
 		return errors.Join(err, errors.New("stopped, though a call on a network file system still hangs"))
 	}
 	b.release()
@@ -102,6 +109,9 @@ func (b *Broker) handOver() error {
 
 // stopPatience is how long stopping waits for work that should end at once, and does not only where a file system hangs.
 const stopPatience = 20 * time.Second
+
+// handPatience is the same for a hand-over, which clients wait for.
+const handPatience = 2 * time.Second
 
 // waitAtMost waits for wg; false if that took too long. Then a goroutine is left that waits on, in a process that ends.
 func waitAtMost(wg *sync.WaitGroup, limit time.Duration) bool {

@@ -11,7 +11,7 @@ import (
 	"locker/wire"
 )
 
-// ErrUnreachable says that there is no lockerd, or that it went away.
+// ErrUnreachable says that there is no lockerd, or that it went away and did not come back.
 var ErrUnreachable = errors.New("lockerd cannot be reached")
 
 // ErrUntrusted says that whoever listens at the socket is neither root nor us.

@@ -16,7 +16,7 @@ const (
 	Broken       Cause = iota + 1 // somebody broke it
 	Expired                       // its lease has ended
 	Stopped                       // lockerd is stopping
-	Disconnected                  // the connection to lockerd ended
+	Disconnected                  // lockerd went away, or did not keep it
 )
 
 func (c Cause) String() string {
@@ -42,7 +42,7 @@ type Loss struct {
 	By     string        // who broke it, if we may know
 	Reason string        // why
 	Grace  time.Duration // for so long nobody else gets it, unless we unlock; 0: it is gone
-	Err    error         // of Disconnected
+	Err    error         // of Disconnected: what ended the session; CodeLost if lockerd is back and did not keep the lock
 }
 
 func (l Loss) Error() string {
@@ -58,7 +58,10 @@ func (l Loss) Error() string {
 	case Stopped:
 		text += "lockerd is stopping"
 	case Disconnected:
-		text += "the connection to lockerd has ended"
+		text += "lockerd went away"
+		if CodeOf(l.Err) == CodeLost {
+			text += " and did not keep it"
+		}
 	default:
 		text += l.Cause.String()
 	}
@@ -68,14 +71,14 @@ func (l Loss) Error() string {
 	return text
 }
 
-// Unwrap gives what ended the connection.
+// Unwrap gives what ended the session.
 func (l Loss) Unwrap() error { return l.Err }
 
 // Lost gives the channel on which a Loss arrives for each file that is lost; a lock on one file is lost at most once. It
 // is closed when no more can come: the lock was released, all of it was lost, or the Client closed. So receive with
 // two values; ok is false when nothing was lost.
 //
-// A dead connection loses attached locks; of detached ones it only means that nobody will tell us.
+// A lockerd that stays away loses attached locks; of detached ones it only means that nobody will tell us.
 func (l *Lock) Lost() <-chan Loss { return l.lost }
 
 // lose passes the event on. The caller (the reader) holds mu.
@@ -108,7 +111,7 @@ func (l *Lock) lose(loss Loss) {
 	l.c.settled(loss.Token, l)
 }
 
-// loseAll tells every lock that the connection has ended. The caller holds mu.
+// loseAll tells every lock that the client has ended. The caller holds mu.
 func (c *Client) loseAll(err error) {
 	for id, locks := range c.holds {
 		for _, l := range slices.Clone(locks) {

@@ -14,11 +14,15 @@ import (
 func TestALockSurvivesTheDeathOfTheServer(t *testing.T) {
 	hosted(t, func(t *testing.T, h *host, c *Client, s *fake) {
 		l := held(t, c, s, Request{Paths: []string{"/a", "/b"}}, 4, 5)
-		for range 3 {
-			s = h.revive(s)
-			s.resumes(firstSession, 4, 5)
-			keeps(t, l)
-			s.works(c)
+		if d := asleep(func() {
+			for range 3 {
+				s = h.revive(s)
+				s.resumes(firstSession, 4, 5)
+				keeps(t, l)
+				s.works(c)
+			}
+		}); d != 0 {
+			t.Errorf("it took %v to come back to a lockerd that was there", d)
 		}
 		if l.Token() != 5 {
 			t.Errorf("token %d, want 5", l.Token())
@@ -74,6 +78,9 @@ func TestRequestsAreSentAgainInTheirOrder(t *testing.T) {
 			start(func() (*Status, error) { return c.Status(t.Context()) })
 			id, _ := expect[*wire.Status](s)
 			ids = append(ids, id)
+			if id <= greeting {
+				t.Errorf("request id %d is taken: it is that of events or of the greeting", id)
+			}
 		}
 		s = h.revive(s)
 		for i, id := range ids {
@@ -122,6 +129,11 @@ func TestAForgottenSessionLosesItsLocksAndTheClientGoesOn(t *testing.T) {
 		s = h.revive(s)
 		s.resumes(firstSession+1, 6) // the one that it was given instead
 		keeps(t, second)
+		s = h.revive(s)
+		s.forgot()
+		<-second.Lost()
+		s = h.revive(s)
+		s.works(c) // without a Resume: there is nothing left of it
 	})
 }
 
@@ -255,6 +267,17 @@ func TestNonsenseEndsTheClientForGood(t *testing.T) {
 		<-c.done
 		if n := h.attempts.Load(); n != 1 {
 			t.Errorf("%d connections, want 1", n)
+		}
+	})
+}
+
+func TestNonsenseEndsAWriteThatIsNotRead(t *testing.T) {
+	bubble(t, func(t *testing.T, c *Client, s *fake) {
+		done := start(func() (*Status, error) { return c.Status(t.Context()) })
+		synctest.Wait() // it writes
+		s.conn.Write([]byte{0, 0, 0, 0})
+		if got := <-done; !errors.Is(got.err, ErrUnreachable) {
+			t.Errorf("Status = %v, want ErrUnreachable", got.err)
 		}
 	})
 }

@@ -8,7 +8,8 @@ import (
 
 // Watch calls changed once when it has begun to watch, and again after every change of the lock table since its last
 // call (several changes make one call), in the goroutine that called Watch. It returns when changed returns an
-// error, with that; when ctx ends, with its error; or when the connection ends.
+// error, with that; when ctx ends, with its error; or when lockerd stays away. After it has been
+// away, changed is called too: for what has changed meanwhile.
 func (c *Client) Watch(ctx context.Context, changed func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -23,10 +23,24 @@ func (c *cli) listCommand() *cobra.Command {
 			}
 			return c.with(ctx, func(conn *client.Client) error {
 				if !watch {
-					return c.printList(ctx, conn, all)
+					rows, err := conn.List(ctx, all)
+					if err == nil {
+						c.printList(rows)
+					}
+					return err
 				}
 				between := ""
+				var last []client.Row
+				shown := false
 				return conn.Watch(ctx, func() error {
+					rows, err := conn.List(ctx, all)
+					if err != nil {
+						return err
+					}
+					if shown && slices.Equal(rows, last) {
+						return nil // lockerd was restarted, or something has changed that is not for us to see
+					}
+					shown, last = true, rows
 					c.out.WriteString(between)
 					switch {
 					case c.json:
@@ -35,9 +49,7 @@ func (c *cli) listCommand() *cobra.Command {
 					default:
 						between = "\n"
 					}
-					if err := c.printList(ctx, conn, all); err != nil {
-						return err
-					}
+					c.printList(rows)
 					return c.out.Flush()
 				})
 			})
@@ -48,15 +60,10 @@ func (c *cli) listCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) printList(ctx context.Context, conn *client.Client, all bool) error {
-	rows, err := conn.List(ctx, all)
-	if err != nil {
-		return err
-	}
+func (c *cli) printList(rows []client.Row) {
 	if c.json {
-		o := listObject(gather(rows))
-		c.printJSON(o)
-		return nil
+		c.printJSON(listObject(gather(rows)))
+		return
 	}
 	table := [][]string{{"PATH", "STATE", "MODE", "USER", "PID", "COMMAND", "SINCE", "TOKEN", "LIFE", "RESTS", "NOTE"}}
 	now := time.Now()
@@ -68,7 +75,6 @@ func (c *cli) printList(ctx context.Context, conn *client.Client, all bool) erro
 	if len(table) > 1 {
 		c.out.WriteString(columnsOf(table))
 	}
-	return nil
 }
 
 // locked is one file of a list, with its rows in lockerd's order.
@@ -109,7 +115,7 @@ func gather(rows []client.Row) []*locked {
 			files = append(files, f)
 		}
 		switch r.Kind {
-		case wire.RowHolder, wire.RowOrphan:
+		case wire.RowHolder, wire.RowOrphan: // who has not come back yet holds it too
 			f.holders = append(f.holders, r)
 		case wire.RowWaiter:
 			f.waiters = append(f.waiters, r)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -14,6 +16,7 @@ import (
 	"locker/audit"
 	"locker/authz"
 	"locker/broker"
+	"locker/flock"
 	"locker/keeper"
 )
 
@@ -29,12 +32,30 @@ type office struct {
 	drain    context.Context  // done: let go of everything in order, and end
 	handOver <-chan struct{}  // closed: another broker follows; end, and leave everything to the keeper
 	hangups  <-chan os.Signal // take the policy file anew
+	opened   bool             // clients have been let in
 }
 
 // serveClients is 'lockerd broker', the process that serves clients.
 func serveClients(o options, stderr io.Writer) error {
-	unix.Umask(0o077) // whatever is created is for us alone until it is given away on purpose. umask(2)
 	at := office{options: o, logger: newLogger(o, stderr), manager: newManager()}
+	err := serveAt(&at)
+	if err != nil && !at.opened && at.manager.address != "" {
+		// The service manager will start it again at once, as it should after a crash, but in vain.
+		select {
+		case <-at.handOver:
+		case <-at.drain.Done():
+		case <-time.After(startPause):
+		}
+	}
+	return err
+}
+
+// startPause is how long a broker that cannot start keeps its service manager from trying again.
+const startPause = time.Second
+
+func serveAt(at *office) error {
+	unix.Umask(0o077) // whatever is created is for us alone until it is given away on purpose. umask(2)
+	o := at.options
 	if at.manager.supervised() {
 		callMyself("lockerd")
 	}
@@ -42,11 +63,9 @@ func serveClients(o options, stderr io.Writer) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, unix.SIGHUP)
 	at.hangups = hup
-	drain, drained := signal.NotifyContext(context.Background(), unix.SIGINT)
-	defer drained()
-	at.drain = drain
-	over, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
-	defer stop()
+	// Nobody stops listening for these: a second one while we end must not kill.
+	at.drain, _ = signal.NotifyContext(context.Background(), unix.SIGINT)
+	over, _ := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	at.handOver = over.Done()
 
 	var err error
@@ -54,6 +73,9 @@ func serveClients(o options, stderr io.Writer) error {
 		return err
 	}
 	if at.settings, err = o.settle(at.policy); err != nil {
+		return err
+	}
+	if _, _, err := flock.NewOpener(at.policy.Allow); err != nil { // before the log is opened, which would grow by each try
 		return err
 	}
 	// First of all the right to the socket's name: a second lockerd is told so, and leaves nothing behind.
@@ -68,7 +90,7 @@ func serveClients(o options, stderr io.Writer) error {
 }
 
 // open makes the socket appear under its name, and tells whoever started us.
-func (at office) open() error {
+func (at *office) open() error {
 	if err := at.listener.publish(); err != nil {
 		return err
 	}
@@ -83,18 +105,21 @@ func (at office) open() error {
 		at.logger.Warn("the service manager's socket", "problem", problem)
 	}
 	at.logger.Info("serving", "socket", socket, "policy", at.policy.File, "allow", strings.Join(at.policy.Allow, " "), "state_dir", at.settings.stateDir, "version", version)
+	at.opened = true
 	at.manager.say("READY=1", "STATUS=serving "+socket)
 	return nil
 }
 
 // runBroker takes over what the keeper has, opens the log, makes the broker and serves until it is told to end.
-func runBroker(at office) error {
+func runBroker(at *office) error {
 	ctx, stop := context.WithCancel(at.drain)
 	defer stop()
+	starting, started := at.untilHandOver(ctx)
+	defer started()
 	config := broker.Config{Policy: at.policy, Logger: at.logger, Version: version, Reload: at.reload, BootID: bootID(), NeedsRestart: at.needsRestart}
 	// Before the log is opened: the numbers of the holds there are a floor for its own, should it have been lost.
 	if at.options.keeper != noKeeper && !keeper.Seeded("no-keeper") {
-		if err := at.takeKeeper(ctx, &config); err != nil {
+		if err := at.takeKeeper(starting, &config); err != nil {
 			return err
 		}
 	}
@@ -116,7 +141,7 @@ func runBroker(at office) error {
 		}
 	}
 	keeper.Step("start.log")
-	b, err := broker.New(ctx, config)
+	b, err := broker.New(starting, config)
 	if err != nil {
 		return errors.Join(err, config.Log.Close())
 	}
@@ -141,18 +166,39 @@ func runBroker(at office) error {
 	return err
 }
 
-// takeKeeper connects to the keeper and lists what it has.
-func (at office) takeKeeper(ctx context.Context, c *broker.Config) (err error) {
-	if c.Keeper, err = dialKeeper(ctx, at.options.keeper); err != nil {
-		return err
-	}
+// untilHandOver gives a context that also ends when another broker is to follow: one that waits for its keeper must not keep it waiting.
+func (at *office) untilHandOver(ctx context.Context) (context.Context, func()) {
+	ctx, stop := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	work.Go(func() {
+		select {
+		case <-at.handOver:
+			stop()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { stop(); work.Wait() }
+}
+
+// takeKeeper connects to the keeper and lists what it has, as often as it takes: it may die meanwhile, and the next one has less.
+func (at *office) takeKeeper(ctx context.Context, c *broker.Config) error {
 	c.Redial = func(ctx context.Context) (*keeper.Conn, error) { return dialKeeper(ctx, at.options.keeper) }
-	c.Listed, c.Past, err = c.Keeper.List(ctx)
-	return err
+	for {
+		conn, err := c.Redial(ctx)
+		if err != nil {
+			return err
+		}
+		if c.Listed, c.Past, err = conn.List(ctx); err == nil {
+			c.Keeper = conn
+			return nil
+		}
+		conn.Close()
+		at.logger.Warn("the keeper does not say what it has; asking again", "error", err)
+	}
 }
 
 // mind heeds signals, and the broker's wish to be started again, until ctx is done.
-func (at office) mind(ctx context.Context, stop func(), again <-chan struct{}, b *broker.Broker) {
+func (at *office) mind(ctx context.Context, stop func(), again <-chan struct{}, b *broker.Broker) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -172,7 +218,7 @@ func (at office) mind(ctx context.Context, stop func(), again <-chan struct{}, b
 }
 
 // needsRestart says what of a policy only a process takes up that starts with it.
-func (at office) needsRestart(p *authz.Policy) (words []string) {
+func (at *office) needsRestart(p *authz.Policy) (words []string) {
 	then, now := at.policy.Server, p.Server
 	if at.policy.Audit != p.Audit {
 		words = append(words, "segment_size")

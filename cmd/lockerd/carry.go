@@ -29,8 +29,9 @@ type carried struct {
 	Keeper     int // listening socket for brokers
 	KeeperPath string
 	KeeperLock int
-	Broker     int // pid
-	Report     int // where that says how it is
+	Broker     int  // pid
+	Report     int  // where that says how it is
+	Another    bool // upgrade is wanted
 }
 
 // carry makes descriptors that survive execve(2) and the text that says what they are. free closes them, if it was in vain.
@@ -38,7 +39,7 @@ func (s *supervisor) carry() (text string, free func(), err error) {
 	c := carried{
 		PID: os.Getpid(), Socket: s.settings.socket, SocketName: s.settings.socketName, Mode: s.settings.mode, Group: s.settings.group,
 		StateDir: s.settings.stateDir, AuditDir: s.settings.auditDir,
-		PublicLock: -1, Bound: s.public.bound, KeeperPath: s.keeper.path, Broker: s.broker.process.Pid,
+		PublicLock: -1, Bound: s.public.bound, KeeperPath: s.keeper.path, Broker: s.broker.process.Pid, Another: s.upgrade.another,
 	}
 	var copies []int
 	free = func() {
@@ -106,7 +107,7 @@ func (s *supervisor) takeCarried() (bool, error) {
 		return true, err
 	}
 	s.broker = watchChild(process, report)
-	s.broker.ready, s.served, s.upgrade.replace = true, true, c.Broker
+	s.broker.ready, s.served, s.upgrade.replace, s.upgrade.another = true, true, c.Broker, c.Another
 	s.logger.Info("upgrade: the new program runs", "version", version)
 	return true, nil
 }

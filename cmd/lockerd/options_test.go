@@ -38,6 +38,17 @@ func TestWrongCommandLinesAreRefusedWithTheReason(t *testing.T) {
 		"--allow /a --check=maybe":        "invalid argument",
 		"--allow /a -- --socket /s":       `unexpected argument "--socket"`,
 		"--log-level debug --log-level x": `not "x"`,
+		"--allow /a broker":               `"broker" is the first word or none`,
+		"broker keeper":                   `"keeper" is the first word or none`,
+		"--allow /a --keeper /k":          "lockerd alone is its own keeper",
+		"broker --keeper= --allow /a":     "--keeper needs a path",
+		"keeper --config /c":              "--config is not for the keeper",
+		"keeper --allow /a":               "--allow is not for the keeper",
+		"keeper --socket /s":              "--socket is not for the keeper",
+		"keeper --state-dir /d":           "--state-dir is not for the keeper",
+		"keeper --accept-broken-log":      "--accept-broken-log is not for the keeper",
+		"keeper --check":                  "--check is not for the keeper",
+		"keeper --keeper none":            "the keeper needs a socket",
 	} {
 		if _, err := parseOptions(strings.Fields(line), environment()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("lockerd %s: error %v, want one with %q", line, err, want)
@@ -45,6 +56,56 @@ func TestWrongCommandLinesAreRefusedWithTheReason(t *testing.T) {
 	}
 	if _, err := parseOptions([]string{"--help"}, environment()); !errors.Is(err, errHelp) {
 		t.Errorf("lockerd --help: %v", err)
+	}
+}
+
+func TestTheFirstWordSaysWhichProcessItIs(t *testing.T) {
+	for line, want := range map[string]options{
+		"--allow /a":                      {role: foreground, keeper: defaultKeeper},
+		"keeper":                          {role: keeperAlone, keeper: defaultKeeper},
+		"keeper --keeper /k":              {role: keeperAlone, keeper: "/k"},
+		"broker --allow /a --keeper none": {role: brokerAlone, keeper: noKeeper},
+		"broker --accept-broken-log":      {role: brokerAlone, keeper: defaultKeeper, acceptBrokenLog: true},
+	} {
+		o, err := parseOptions(strings.Fields(line), environment())
+		if err != nil || o.role != want.role || o.keeper != want.keeper || o.acceptBrokenLog != want.acceptBrokenLog {
+			t.Errorf("lockerd %s: got %+v, %v, want %+v", line, o, err, want)
+		}
+	}
+}
+
+// What the foreground says to its broker, the broker must understand as the foreground did.
+func TestBrokersOfTheForegroundHaveItsOptions(t *testing.T) {
+	_, loud, none := policies(t)
+	for line, p := range map[string]*authz.Policy{
+		"--allow /srv/x --allow /srv/x/y --log-level debug --log-format json": none,
+		"--config /p --accept-broken-log":                                     loud,
+		"--socket rel --state-dir /d --allow /srv/x":                          none,
+		"": loud,
+	} {
+		o, err := parseOptions(strings.Fields(line), environment("LOCKER_SOCKET=/env/sock", "HOME=/h"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := o.settle(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, first := range []bool{true, false} {
+			args := o.brokerArgs(s, s.keeperSocket(), first)
+			got, err := parseOptions(args, environment())
+			if err != nil {
+				t.Fatalf("lockerd %s starts lockerd %q: %v", line, args, err)
+			}
+			gotPlaces, err := got.settle(p)
+			if err != nil || gotPlaces != s {
+				t.Errorf("lockerd %s: its broker is at %+v, %v, want %+v", line, gotPlaces, err, s)
+			}
+			if got.role != brokerAlone || got.config != o.config || got.configGiven != o.configGiven || !slices.Equal(got.allow, o.allow) ||
+				got.logLevel != o.logLevel || got.logForm != o.logForm || got.acceptBrokenLog != (o.acceptBrokenLog && first) {
+				t.Errorf("lockerd %s: its broker (first: %v) has %+v, want %+v", line, first, got, o)
+			}
+		}
 	}
 }
 

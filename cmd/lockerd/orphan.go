@@ -17,9 +17,6 @@ const (
 func (s *supervisor) takeOver() error {
 	pid := logHolder(s.settings.auditDir)
 	if pid == 0 {
-		if s.public.left {
-			return fmt.Errorf("another program serves %q%s; stop it first, or give --socket", s.settings.socket, serverOf(s.settings.socket))
-		}
 		return nil
 	}
 	// It may be one that has nothing to do with us: then it does not come.
@@ -46,12 +43,25 @@ func (s *supervisor) takeOver() error {
 		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
 			return fmt.Errorf("end the broker of a lockerd that was killed, pid %d: %w", pid, err)
 		}
-		end := time.Now().Add(orphanEnd)
-		for ; time.Now().Before(end); time.Sleep(2 * time.Millisecond) { // its log is free once it is gone
-			if logHolder(s.settings.auditDir) != pid {
-				return nil
-			}
+		if s.logIsFree(pid) {
+			return nil
 		}
 	}
 	return fmt.Errorf("the broker of a lockerd that was killed, pid %d, does not end", pid)
+}
+
+// logIsFree waits until a process that ends has let go of the log.
+func (s *supervisor) logIsFree(pid int) bool {
+	late := time.NewTimer(orphanEnd)
+	defer late.Stop()
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	for logHolder(s.settings.auditDir) == pid {
+		select {
+		case <-look.C:
+		case <-late.C:
+			return false
+		}
+	}
+	return true
 }

@@ -38,10 +38,11 @@ func allowWarnings(allow []string) []string {
 	return warnings
 }
 
-// groupAdm is the group that may read the log; -1 on a system without it, or when we could not give it away.
+// groupAdm is the group that may read the log; -1 on a system without it, when we could not give it away, or when we need not,
+// since it is our own: then a service manager need not let us give anything away.
 func groupAdm() int {
 	gid, err := authz.SystemUsers().GID("adm")
-	if err != nil || os.Geteuid() != 0 {
+	if err != nil || os.Geteuid() != 0 || int(gid) == os.Getegid() {
 		return -1
 	}
 	return int(gid)

@@ -88,10 +88,16 @@ func takeName(socket string) (fd int, left bool, err error) {
 	left = who != "" && before > 0 && who == processName(before)
 	if who != "" && !left {
 		unix.Close(fd)
-		return -1, false, fmt.Errorf("another program serves %q%s; stop it first, or give --socket", socket, who)
+		return -1, false, anotherProgram(socket, who)
 	}
-	sign(fd)
+	if !left { // else it still says by whom that broker is known
+		sign(fd)
+	}
 	return fd, left, nil
+}
+
+func anotherProgram(socket, who string) error {
+	return fmt.Errorf("another program serves %q%s; stop it first, or give --socket", socket, who)
 }
 
 // serverOf names the process that listens on a socket as " (pid N)", "" if nobody does.
@@ -169,6 +175,7 @@ func (l *listener) publish() error {
 		return fmt.Errorf("put the socket in its place: %w", err)
 	}
 	l.bound = true
+	sign(l.lock)
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // place gives a directory with a short name: unix(7) allows 107 bytes.
@@ -157,4 +159,29 @@ func TestPlantedLinkInPlaceOfTheNamesLockIsNotFollowed(t *testing.T) {
 	if exists(victim) {
 		t.Error("what it leads to was made")
 	}
+}
+
+func TestBrokerOfAKilledServerIsKnownByWhoListened(t *testing.T) {
+	s := place(t)
+	first := mustListen(t, s)
+	if err := first.publish(); err != nil {
+		t.Fatal(err)
+	}
+	// The process dies: the right to the name is free, and somebody who inherited the socket listens on.
+	unix.Close(first.lock)
+	first.lock = -1
+	second := mustListen(t, s)
+	if !second.left {
+		t.Error("what is left of a lockerd is not known as that")
+	}
+	second.release()
+	if !exists(s.socket) {
+		t.Error("who found it has removed its socket")
+	}
+	third := mustListen(t, s) // still known, though somebody has been there
+	defer third.release()
+	if !third.left {
+		t.Error("the second look does not know it any more")
+	}
+	first.Close()
 }

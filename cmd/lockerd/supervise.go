@@ -52,7 +52,6 @@ func supervise(o options, stderr io.Writer) error {
 	}
 	// Before anything that a signal could interrupt half-way.
 	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
-	unblockSignals()
 	var err error
 	if s.self, err = os.Executable(); err != nil {
 		return fmt.Errorf("find our own program: %w", err)
@@ -99,6 +98,9 @@ func (s *supervisor) takePlaces() error {
 	// First of all the right to the socket's name: a second lockerd is told so, and leaves nothing behind.
 	if s.public, err = listen(s.settings, false); err != nil {
 		return err
+	}
+	if s.public.left && logHolder(s.settings.auditDir) == 0 { // whatever listens there has nothing to do with this state
+		return anotherProgram(s.settings.socket, serverOf(s.settings.socket))
 	}
 	if err := makeStateDir(s.settings.stateDir); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
@@ -231,7 +233,7 @@ func (s *supervisor) hear(text string) {
 			s.drain()
 			return
 		}
-		s.upgrade.brokerReady(s)
+		s.upgradedBroker()
 		s.manager.say(text)
 		s.passHangup()
 	case "STOPPING=1": // we say that ourselves, when it is true of all of us

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"strings"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,12 +26,19 @@ type upgrade struct {
 	ready   bool       // it works: it takes our place as soon as nothing can get lost by that
 	replace int        // pid of the broker that the program before this one started; 0: there is none any more
 	told    bool       // that broker is told to make way
+	another bool       // SIGUSR2 came meanwhile: what is installed may be newer again
 }
 
-// beginUpgrade tries the program that is there now. A signal that comes while an upgrade is under way changes nothing.
+// beginUpgrade tries the program that is there now. While an upgrade is under way, one more comes after it, however many are asked
+// for.
 func (s *supervisor) beginUpgrade() {
 	u := &s.upgrade
-	if s.stopping || u.tried != nil || u.ready || u.replace != 0 {
+	if u.tried != nil || u.ready || u.replace != 0 {
+		u.another = true
+		return
+	}
+	u.another = false
+	if s.stopping {
 		return
 	}
 	s.logger.Info("upgrade: trying the program that is installed now", "program", s.self)
@@ -75,6 +79,7 @@ func (s *supervisor) tried(err error) {
 	s.upgrade.tried = nil
 	if err != nil {
 		s.logger.Error("upgrade refused, everything stays as it is", "error", err)
+		s.upgradeAgain()
 		return
 	}
 	s.upgrade.ready = true
@@ -91,6 +96,7 @@ func (s *supervisor) goOnUpgrading() {
 		return // it has sent us nothing yet: now we may have the only copy of a lock
 	}
 	switch {
+	case u.ready && len(s.signals) > 0: // the new program would not see them
 	case u.ready:
 		u.ready = false
 		s.logger.Info("upgrade: the new program takes over", "program", s.self)
@@ -98,17 +104,27 @@ func (s *supervisor) goOnUpgrading() {
 		err := s.become()
 		s.logger.Error("upgrade failed, everything stays as it is", "error", err)
 		s.manager.say("READY=1")
+		s.upgradeAgain()
 	case u.replace == pid && !u.told:
 		u.told = true
 		s.broker.process.Signal(unix.SIGTERM)
 	}
 }
 
-// brokerReady ends an upgrade with the first broker of the new program.
-func (u *upgrade) brokerReady(s *supervisor) {
+// upgradedBroker ends an upgrade with the first broker of the new program.
+func (s *supervisor) upgradedBroker() {
+	u := &s.upgrade
 	if u.replace != 0 && u.replace != s.broker.process.Pid {
 		u.replace, u.told = 0, false
 		s.logger.Info("upgraded", "version", version, "broker", s.broker.process.Pid)
+		s.upgradeAgain()
+	}
+}
+
+// upgradeAgain begins the upgrade that was asked for while another was under way.
+func (s *supervisor) upgradeAgain() {
+	if s.upgrade.another {
+		s.beginUpgrade()
 	}
 }
 
@@ -122,32 +138,12 @@ func (s *supervisor) become() error {
 		return fmt.Errorf("carry descriptors over: %w", err)
 	}
 	env := append(os.Environ(), carriedVariable+"="+text)
-	// Until the new program has handlers of its own, another SIGUSR2 must not kill it, so it is ignored; the signals that must not
-	// get lost wait, blocked in the one thread that remains. execve(2), signal(7).
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	signal.Ignore(unix.SIGUSR2)
-	defer signal.Notify(s.signals, unix.SIGUSR2)
-	if err := unix.PthreadSigmask(unix.SIG_BLOCK, mustNotGetLost(), nil); err != nil {
-		return fmt.Errorf("block signals: %w", err)
-	}
-	defer unblockSignals()
-	if len(s.signals) > 0 {
-		return errors.New("a signal came first") // which the new program would not see
-	}
+	// Until the new program has handlers of its own, a second SIGUSR2 must not kill it: an ignored signal stays ignored through
+	// execve(2), and Go leaves SIGHUP and SIGINT so as well. A SIGHUP lost here is made up for, since the new broker reads the
+	// policy anew; a SIGINT can be typed again. Go gives SIGTERM its default action for the first millisecond or two, whatever
+	// it is told: one in there is a crash of lockerd, and its broker keeps all locks for the next.
+	quiet := []os.Signal{unix.SIGUSR2, unix.SIGHUP, unix.SIGINT}
+	signal.Ignore(quiet...)
+	defer signal.Notify(s.signals, quiet...)
 	return fmt.Errorf("run %s: %w", s.self, unix.Exec(s.self, os.Args, env))
 }
-
-// mustNotGetLost are the signals that somebody waits for us to heed.
-func mustNotGetLost() *unix.Sigset_t {
-	var set unix.Sigset_t
-	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
-		const bits = 8 * unsafe.Sizeof(set.Val[0])
-		set.Val[uintptr(sig-1)/bits] |= 1 << (uintptr(sig-1) % bits)
-	}
-	return &set
-}
-
-// unblockSignals ends what become has begun, in this thread and those that it starts. The one in which Go waits for signals is
-// unblocked by Notify.
-func unblockSignals() { _ = unix.PthreadSigmask(unix.SIG_UNBLOCK, mustNotGetLost(), nil) }

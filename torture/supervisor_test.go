@@ -1,0 +1,260 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"locker/client"
+)
+
+// role is who can die.
+type role int
+
+const (
+	brokerRole role = iota
+	keeperRole
+	roles
+)
+
+func (r role) String() string { return [...]string{"broker", "keeper"}[r] }
+
+// incarnation is one process of a role.
+type incarnation struct {
+	role
+	cmd   *exec.Cmd
+	pid   int
+	step  string // where it kills itself, or ""
+	asked string // how we have ended it, or ""
+	gone  chan struct{}
+}
+
+// supervisor starts broker and keeper, and starts again at once what has died, as a service manager does.
+type supervisor struct {
+	*stage
+	*timeline
+	starts  chan func() // run by the one thread that starts processes
+	nextArm func(r role) string
+
+	asking sync.Mutex     // guards asks, while it is asked
+	asks   *client.Client // nil: none yet
+
+	mu       sync.Mutex // guards what follows
+	current  [roles]*incarnation
+	withheld [roles]bool // do not start it again yet
+	down     [roles]bool
+	ending   bool
+	kills    [roles]int            // that we did
+	steps    map[string]int        // self-kills
+	handed   int                   // SIGTERMs
+	reaped   sync.WaitGroup        // of all incarnations
+	fault    func(finding finding) // hears what ended unasked
+}
+
+// newStarter gives the channel for functions that start processes. PR_SET_PDEATHSIG, which ends them if we are ended, is
+// about the thread that made them, prctl(2); so it is always the same, which never ends.
+func newStarter() chan func() {
+	c := make(chan func())
+	go func() { // for as long as the process lives
+		lockThread()
+		for f := range c {
+			f()
+		}
+	}()
+	return c
+}
+
+// start starts a command on the starter's thread.
+func start(starts chan func(), cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err := make(chan error)
+	starts <- func() { err <- cmd.Start() }
+	return <-err
+}
+
+func (s *supervisor) launch(r role) {
+	step := ""
+	if s.nextArm != nil {
+		step = s.nextArm(r)
+	}
+	argv := s.command(r)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + s.dir, "LOCKERD_TORTURE_BUG=" + s.bug}
+	if r == brokerRole {
+		cmd.ExtraFiles = []*os.File{s.listener}
+		cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=lockerd.socket")
+	}
+	if step != "" {
+		cmd.Env = append(cmd.Env, "LOCKERD_TORTURE_STEP="+step)
+	}
+	out, err := openAppend(s.log(r))
+	if err == nil {
+		cmd.Stdout, cmd.Stderr = out, out
+		err = start(s.starts, cmd)
+		out.Close()
+	}
+	if err != nil {
+		s.fault(finding{kind: "end", text: fmt.Sprintf("start the %v: %v", r, err)})
+		return
+	}
+	name, _, _ := strings.Cut(step, "=")
+	p := &incarnation{role: r, cmd: cmd, pid: cmd.Process.Pid, step: name, gone: make(chan struct{})}
+	s.mu.Lock()
+	s.current[r], s.down[r] = p, false
+	s.mu.Unlock()
+	s.started(r, p.pid, step)
+	s.reaped.Go(func() {
+		cmd.Wait()
+		s.died(p)
+	})
+}
+
+func (s *supervisor) log(r role) string { return filepath.Join(s.dir, r.String()+".log") }
+
+// died is told of each end, judges it, and starts the next one.
+func (s *supervisor) died(p *incarnation) {
+	s.mu.Lock()
+	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	killed := status.Signaled() && status.Signal() == syscall.SIGKILL
+	how, wrong := "", false
+	switch {
+	case p.asked == handOver && status.Exited() && status.ExitStatus() == 0:
+		how = "handed over"
+		s.handed++
+	case p.asked != "" && p.asked != handOver && killed:
+		how = "killed"
+		s.kills[p.role]++
+	case p.asked == "" && p.step != "" && killed:
+		how = "killed itself at " + p.step
+		s.steps[p.step]++
+	default:
+		how, wrong = "ended unasked: "+p.cmd.ProcessState.String(), !s.ending
+	}
+	again := !s.ending && !s.withheld[p.role] && !wrong
+	s.down[p.role] = true
+	s.mu.Unlock()
+	s.ended(p.role, p.pid, how)
+	if wrong {
+		s.fault(finding{kind: "end", text: fmt.Sprintf("the %v (pid %d) %s\n%s", p.role, p.pid, how, tail(s.log(p.role)))})
+	}
+	if again {
+		s.launch(p.role)
+	}
+	close(p.gone) // after the launch: who waits for the end sees the next one
+}
+
+// tail gives the last lines of a log.
+func tail(name string) string {
+	text, _ := os.ReadFile(name)
+	return string(text[max(0, len(text)-4000):])
+}
+
+// now gives the running process of a role.
+func (s *supervisor) of(r role) *incarnation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current[r]
+}
+
+// withhold says that a role is not to be started again when it dies; allow starts it.
+func (s *supervisor) withhold(r role) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.withheld[r] = true
+}
+
+func (s *supervisor) allow(r role) {
+	s.mu.Lock()
+	s.withheld[r] = false
+	again := s.down[r] && !s.ending
+	s.mu.Unlock()
+	if again {
+		s.launch(r)
+	}
+}
+
+const handOver = "SIGTERM"
+
+// kill ends a process, unless it has ended already; it reports whether it did.
+func (s *supervisor) kill(p *incarnation, how string) {
+	sig := unix.SIGKILL
+	if how == handOver {
+		sig = unix.SIGTERM
+	}
+	s.mu.Lock()
+	if p.asked == "" || how != handOver {
+		p.asked = how
+	}
+	s.mu.Unlock()
+	s.said("%v %d is to be ended: %s", p.role, p.pid, how)
+	// Not yet waited for, or cmd.Process would say so: the pid is nobody else's.
+	p.cmd.Process.Signal(sig)
+}
+
+// status asks the broker how it is, over one connection, which comes back to each new one.
+func (s *supervisor) status(ctx context.Context) (*client.Status, error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.asks == nil {
+		c, err := client.Dial(ctx, s.socket)
+		if err != nil {
+			return nil, err
+		}
+		s.asks = c
+	}
+	st, err := s.asks.Status(ctx)
+	if err != nil && ctx.Err() == nil {
+		s.asks.Close()
+		s.asks = nil
+	}
+	return st, err
+}
+
+// settled waits until both serve, and know each other.
+func (s *supervisor) settled(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("broker and keeper do not serve again within %v", patience))
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		generation, asked := s.generation(), now()
+		broker, keeper := s.of(brokerRole), s.of(keeperRole)
+		st, err := s.status(ctx)
+		if err == nil && int(st.BrokerPID) == broker.pid && (int(st.KeeperPID) == keeper.pid || s.bug == bugNoKeeper) && s.close(generation, asked) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// end ends both for good.
+func (s *supervisor) end() {
+	s.mu.Lock()
+	s.ending = true
+	current := s.current
+	s.mu.Unlock()
+	for _, p := range current {
+		if p != nil {
+			p.cmd.Process.Kill()
+		}
+	}
+	s.reaped.Wait()
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.asks != nil {
+		s.asks.Close()
+		s.asks = nil
+	}
+}
