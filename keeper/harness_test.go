@@ -199,7 +199,7 @@ func wantList(t testing.TB, c *Conn, want ...string) Past {
 	t.Helper()
 	got, past := list(t, c)
 	if !slices.Equal(got, want) {
-		t.Errorf("listed %d entries\n %.2000q, want %d\n %.2000q", len(got), got, len(want), want)
+		t.Errorf("listed %d entries\n %.2000s\nwant %d\n %.2000s", len(got), fmt.Sprintf("%q", got), len(want), fmt.Sprintf("%q", want))
 	}
 	return past
 }

@@ -154,6 +154,22 @@ func TestMoreEntriesThanThereIsRoomForEndTheConnection(t *testing.T) {
 	}
 }
 
+// What is replaced is closed beside the keeper's other work, and has descriptors until then.
+func TestAFullKeeperCanReplaceEverythingManyTimes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keeper.sock")
+	k := startChild(t, "keeper", path)
+	k.limit(uint64(reserve + 100))
+	c := dialKeeper(t, path)
+	if _, past := list(t, c); past.Room != 50 {
+		t.Fatalf("there is room for %d", past.Room)
+	}
+	fd := file(t, 5)
+	for n := range 20_000 {
+		must(t, c.Upload(t.Context(), Entry{ID: uint64(n % 50), Lock: fd, Holder: fd}))
+	}
+	must(t, c.Sync(t.Context()))
+}
+
 // The kernel cuts the descriptors that it has no number for off the message: MSG_CTRUNC, recvmsg(2).
 func TestDescriptorsThatAreCutOffEndTheConnection(t *testing.T) {
 	for _, missing := range []int{1, 2} {

@@ -7,7 +7,7 @@ import (
 // reserve is how many descriptors are for anything but entries: the process's own, and those of one more message.
 const reserve = 32
 
-// descriptorsFor is how many descriptors entries may have. RLIMIT_NOFILE, getrlimit(2). It is asked anew each time: prlimit(2)
+// descriptorsForEntries is how many descriptors entries may have. RLIMIT_NOFILE, getrlimit(2). It is asked anew each time: prlimit(2)
 // changes it from outside.
 func descriptorsForEntries() int {
 	var limit unix.Rlimit

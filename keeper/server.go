@@ -136,12 +136,11 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) error {
 
 // put keeps e, whose descriptors are the keeper's from here on; false: there is no room.
 func (s *Server) put(e Entry) bool {
-	if old, ok := s.kept.get(e.ID); ok {
-		s.closing.close(old.Lock, old.Holder)
-	} else if !s.hasRoom() {
+	if !s.hasRoom(e.ID) {
 		s.closing.close(e.Lock, e.Holder)
 		return false
 	}
+	s.drop(e.ID)
 	s.kept.put(e)
 	if e.ID < topBit {
 		s.highest = max(s.highest, e.ID)
@@ -159,13 +158,15 @@ func (s *Server) drop(id uint64) {
 // room is how many entries there may be.
 func (s *Server) room() int { return descriptorsForEntries() / maxRights }
 
-// hasRoom reports whether there may be one more.
-func (s *Server) hasRoom() bool {
-	if s.kept.len() >= s.room() {
+// hasRoom reports whether there may be an entry id.
+func (s *Server) hasRoom(id uint64) bool {
+	if s.kept.len() >= s.room() && !s.kept.has(id) {
 		return false
 	}
-	// Those that are dropped and not yet closed need descriptors as well. The broker need not know of them, unless they hang.
-	return maxRights*(s.kept.len()+1)+s.closing.unclosed() <= descriptorsForEntries() || s.closing.settle(closePatience)
+	// Those that are dropped and not yet closed have descriptors as well. The broker need not know of them, unless they hang: so
+	// that its next message finds descriptors free, they are waited for.
+	n := s.closing.unclosed()
+	return n <= reserve/2 || maxRights*(s.kept.len()+1)+n <= descriptorsForEntries() || s.closing.settle(closePatience)
 }
 
 func (s *Server) warn(msg string, kv ...any) {

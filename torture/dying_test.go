@@ -61,18 +61,18 @@ func (rs remains) listeningLast() {
 	}
 }
 
-// bury closes them one by one, over some time in all, the last one at its end.
-func (rs remains) bury(r *rand.Rand, over time.Duration) {
-	for i, fd := range rs {
-		if i == len(rs)-1 {
-			pause(over)
-		} else if r.IntN(4) == 0 {
+// bury closes all but the last, one after the other, over some time in all.
+func (rs remains) bury(r *rand.Rand, over time.Duration) (last remains) {
+	for len(rs) > 1 {
+		if r.IntN(4) == 0 {
 			d := upTo(r, over/4+1)
 			pause(d)
 			over -= d
 		}
-		unix.Close(fd)
+		unix.Close(rs[0])
+		rs = rs[1:]
 	}
+	return rs
 }
 
 // pause lets time pass; what is killed in it, and when, is what a run is about.

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"locker/client"
 	"locker/wire"
 )
@@ -50,7 +52,7 @@ func (k *killer) atRandom(ctx context.Context, enough func() bool) error {
 		var err error
 		switch p := k.random.IntN(100); {
 		case p < 20:
-			k.slowly(r)
+			k.slowly(ctx, r)
 		case p < 26 && r == brokerRole:
 			k.now(r, handOver)
 		case p < 30 && r == brokerRole:
@@ -76,18 +78,58 @@ func (k *killer) now(r role, how string) {
 }
 
 // slowly ends it with its sockets open, which close in any order; half the time its listening socket, if it has one, is the last.
-func (k *killer) slowly(r role) {
+func (k *killer) slowly(ctx context.Context, r role) {
 	p := k.of(r)
 	k.withhold(r)
+	defer k.allow(r)
 	rs := embalm(p.pid)
 	k.random.Shuffle(len(rs), func(i, j int) { rs[i], rs[j] = rs[j], rs[i] })
-	if k.random.IntN(2) == 0 {
+	listens := k.random.IntN(2) == 0
+	if listens {
 		rs.listeningLast()
 	}
 	k.kill(p, slowKill)
 	<-p.gone
-	rs.bury(k.random, upTo(k.random, 20*time.Millisecond))
-	k.allow(r)
+	rest := rs.bury(k.random, upTo(k.random, 10*time.Millisecond))
+	if listens && r == keeperRole {
+		k.believe(ctx)
+	} else {
+		pause(upTo(k.random, 10*time.Millisecond))
+	}
+	for _, fd := range rest {
+		unix.Close(fd)
+	}
+}
+
+// believe looks, while a dead keeper can still be connected to, whether the broker takes it for one that has everything. Then that broker is
+// killed: by its own word it may be.
+func (k *killer) believe(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, upTo(k.random, 30*time.Millisecond))
+	defer cancel()
+	broker := k.of(brokerRole)
+	noticed := false
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		generation, asked := k.generation(), now()
+		st, err := k.status(ctx)
+		switch {
+		case err != nil || int(st.BrokerPID) != broker.pid:
+			return
+		case st.KeeperPID == 0:
+			noticed = true
+		case noticed:
+			k.said("broker %d says that keeper %d has everything", broker.pid, st.KeeperPID)
+			k.close(generation, asked)
+			k.now(brokerRole, plainKill)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // quietly ends a client while there is no broker; a second after the next one serves, nothing of that client may be left.

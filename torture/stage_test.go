@@ -162,12 +162,6 @@ func ours(dir string) bool {
 
 // command gives the command line of a broker or a keeper.
 func (s *stage) command(who role) []string {
-	if os.Getenv("LOCKER_TORTURE_OLD") != "" {
-		if who == keeperRole {
-			return []string{"/bin/sleep", "100000"}
-		}
-		return []string{"/bin/sh", "-c", `export LISTEN_PID=$$; exec "$@"`, "sh", s.lockerd, "--state-dir", s.state, "--log-level", "warn", "--config", s.policy}
-	}
 	if who == keeperRole {
 		return []string{s.lockerd, "keeper", "--keeper", s.keeper, "--log-level", "warn"}
 	}

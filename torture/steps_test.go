@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,11 +15,11 @@ var steps = [roles][]string{
 		"grant.opened=0.03", "grant.locked=0.03", "grant.looked=0.03", "grant.numbered=0.03", "grant.put=0.03", "grant.entered=0.03", "grant.written=0.03", "grant.answered=0.03",
 		"wait.kept=0.03",
 		"release.marked=0.03", "release.unlocked=0.03", "release.dropped=0.03", "release.written=0.03", "release.answered=0.03",
-		"start.listed=1", "start.log=1", "start.restored=1", "start.sent=1", "start.synced=1",
+		"start.listed=1", "start.log=1", "start.restored=1", "start.synced=1", "start.accepting=1",
 		"keeper.gone=1", "keeper.redialed=1", "keeper.resent=1", "keeper.again=1",
 		"resume.taken=0.2",
 	},
-	keeperRole: {"keeper.accepted=1", "keeper.put-received=0.03", "keeper.put-kept=0.03", "keeper.drop-received=0.03", "keeper.listed=1", "keeper.synced=1"},
+	keeperRole: {"keeper.accepted=0.5", "keeper.put-received=0.03", "keeper.put-kept=0.03", "keeper.drop-received=0.03", "keeper.listed=0.5", "keeper.synced=0.5"},
 }
 
 // stepPatience is how long a process may take to come to its step under load.
@@ -73,8 +74,9 @@ func (k *killer) atSteps(ctx context.Context, r role, enough func() bool) error 
 			k.now(r, plainKill) // the next one is armed
 			continue
 		}
-		// What only the other's death leads to. Some of it is a death of both: then the log must do.
-		if p.step == "keeper.listed" || r == brokerRole && strings.HasPrefix(p.step, "keeper.") {
+		// What only the other's death leads to. Some of it is a death of both: then the log must do. (The keeper's first connection is from a
+		// broker that has been there all the time, and has everything; the second is from a new one.)
+		if r == keeperRole && slices.Contains([]string{"keeper.accepted", "keeper.listed", "keeper.synced"}, p.step) || r == brokerRole && strings.HasPrefix(p.step, "keeper.") {
 			if err := k.settled(ctx); err != nil {
 				return err
 			}

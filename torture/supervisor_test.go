@@ -211,7 +211,7 @@ func (s *supervisor) status(ctx context.Context) (*client.Status, error) {
 		s.asks = c
 	}
 	st, err := s.asks.Status(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		s.asks.Close()
 		s.asks = nil
 	}

@@ -28,6 +28,10 @@
 // be told (Ctrl-Z stops locker too); then the next holder is let in after these 15 seconds, and the command ends when it
 // is continued.
 //
+// A lockerd that dies and is back within 30 seconds is no loss, and nothing is said of it: package client takes the session
+// up again, while the command runs on. Only the process that asked for the lock can do that, so that of the command it
+// does not matter what it inherits.
+//
 // If locker itself is killed with SIGKILL, lockerd releases the lock at once, and the kernel sends the command SIGTERM in
 // the same moment (PR_SET_PDEATHSIG): what the command does until it heeds that, it does without the lock. The kernel
 // does not pass this on to the command's own children, nor to set-user-ID programs such as sudo. With --on-loss warn it

@@ -20,18 +20,23 @@ type fakeLockerd struct {
 	socket string
 
 	mu       sync.Mutex // guards the fields below and every session's
-	next     uint64
+	next     uint64     // hold
+	met      uint64     // sessions
 	holds    []*fakeHold
 	waiters  []*fakeWaiter
 	sessions map[*fakeSession]bool
 	asked    []*wire.Lock
+	dead     bool       // nobody accepts: see die
+	backlog  []net.Conn // of a dead one
 }
 
 type fakeHold struct {
 	id      uint64
 	path    string
 	session *fakeSession // of an attached hold; nil: detached, or somebody else's
-	bob     bool         // somebody else's
+	asker   *fakeSession // with which request
+	request uint32
+	bob     bool // somebody else's
 	tag     string
 	lock    *wire.Lock
 	ending  bool
@@ -46,7 +51,8 @@ type fakeWaiter struct {
 
 type fakeSession struct {
 	f     *fakeLockerd
-	conn  net.Conn
+	id    uint64
+	conn  net.Conn // nil while it is away
 	watch uint32
 }
 
@@ -62,14 +68,24 @@ func startFake(t testing.TB, socket string) *fakeLockerd {
 			if err != nil {
 				return
 			}
-			s := &fakeSession{f: f, conn: conn}
 			f.mu.Lock()
-			f.sessions[s] = true
+			if f.dead {
+				f.backlog = append(f.backlog, conn)
+			} else {
+				f.welcome(conn)
+			}
 			f.mu.Unlock()
-			f.work.Go(s.serve)
 		}
 	})
 	return f
+}
+
+// welcome begins a session. The caller holds mu.
+func (f *fakeLockerd) welcome(conn net.Conn) {
+	f.met++
+	s := &fakeSession{f: f, id: f.met, conn: conn}
+	f.sessions[s] = true
+	f.work.Go(func() { s.serve(conn) })
 }
 
 // stop closes the socket and every connection.
@@ -77,38 +93,52 @@ func (f *fakeLockerd) stop() {
 	f.l.Close()
 	f.mu.Lock()
 	for s := range f.sessions {
-		s.conn.Close()
+		if s.conn != nil {
+			s.conn.Close()
+		}
+	}
+	for _, conn := range f.backlog {
+		conn.Close()
 	}
 	f.mu.Unlock()
 	f.work.Wait()
 }
 
-func (s *fakeSession) serve() {
-	defer s.end()
+func (s *fakeSession) serve(conn net.Conn) {
+	f := s.f
 	for {
-		body, err := wire.ReadFrame(s.conn, nil)
+		body, err := wire.ReadFrame(conn, nil)
 		if err != nil {
-			return
+			break
 		}
 		id, m, err := wire.Parse(body)
 		if err != nil {
-			s.f.t.Errorf("fake lockerd: %v", err)
-			return
+			f.t.Errorf("fake lockerd: %v", err)
+			break
 		}
-		s.f.mu.Lock()
-		s.handle(id, m)
-		s.f.mu.Unlock()
+		f.mu.Lock()
+		if r, ok := m.(*wire.Resume); ok {
+			s = f.resume(s, id, r)
+		} else if s.conn == conn {
+			s.handle(id, m)
+		}
+		f.mu.Unlock()
+	}
+	conn.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s.conn == conn { // else we have died, and it lives on
+		s.end()
 	}
 }
 
+// end takes away what the session has. The caller holds mu.
 func (s *fakeSession) end() {
-	s.conn.Close()
-	s.f.mu.Lock()
-	defer s.f.mu.Unlock()
-	delete(s.f.sessions, s)
-	s.f.waiters = slices.DeleteFunc(s.f.waiters, func(w *fakeWaiter) bool { return w.s == s })
-	s.f.holds = slices.DeleteFunc(s.f.holds, func(h *fakeHold) bool { return h.session == s })
-	s.f.move()
+	f := s.f
+	delete(f.sessions, s)
+	f.waiters = slices.DeleteFunc(f.waiters, func(w *fakeWaiter) bool { return w.s == s })
+	f.holds = slices.DeleteFunc(f.holds, func(h *fakeHold) bool { return h.session == s })
+	f.move()
 }
 
 func (s *fakeSession) say(id uint32, m wire.Message) {
@@ -116,14 +146,16 @@ func (s *fakeSession) say(id uint32, m wire.Message) {
 	if err != nil {
 		s.f.t.Errorf("fake lockerd: %v", err)
 	}
-	s.conn.Write(frame) // the client may be gone
+	if s.conn != nil {
+		s.conn.Write(frame) // the client may be gone
+	}
 }
 
 func (s *fakeSession) handle(id uint32, m wire.Message) {
 	f := s.f
 	switch m := m.(type) {
 	case *wire.Hello:
-		s.say(id, &wire.Welcome{Version: wire.Version, Server: "fake"})
+		s.say(id, &wire.Welcome{Version: wire.Version, Server: "fake", Session: s.id})
 	case *wire.Lock:
 		f.asked = append(f.asked, m)
 		f.lock(s, id, m)
@@ -181,6 +213,9 @@ func (f *fakeLockerd) lock(s *fakeSession, id uint32, m *wire.Lock) {
 				return
 			}
 		}
+	}
+	if f.again(s, id, m) {
+		return
 	}
 	w := &fakeWaiter{s: s, id: id, lock: m}
 	f.waiters = append(f.waiters, w)
@@ -257,7 +292,7 @@ func (f *fakeLockerd) grant(w *fakeWaiter) bool {
 			grant.ID, grant.Already = h.id, true
 		} else {
 			f.next++
-			h := &fakeHold{id: f.next, path: path, tag: w.lock.Tag, lock: w.lock}
+			h := &fakeHold{id: f.next, path: path, tag: w.lock.Tag, lock: w.lock, asker: w.s, request: w.id}
 			if w.lock.Life == wire.Attached {
 				h.session = w.s
 			}

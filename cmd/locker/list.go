@@ -23,10 +23,24 @@ func (c *cli) listCommand() *cobra.Command {
 			}
 			return c.with(ctx, func(conn *client.Client) error {
 				if !watch {
-					return c.printList(ctx, conn, all)
+					rows, err := conn.List(ctx, all)
+					if err == nil {
+						c.printList(rows)
+					}
+					return err
 				}
 				between := ""
+				var last []client.Row
+				shown := false
 				return conn.Watch(ctx, func() error {
+					rows, err := conn.List(ctx, all)
+					if err != nil {
+						return err
+					}
+					if shown && slices.Equal(rows, last) {
+						return nil // lockerd was restarted, or something has changed that is not for us to see
+					}
+					shown, last = true, rows
 					c.out.WriteString(between)
 					switch {
 					case c.json:
@@ -35,9 +49,7 @@ func (c *cli) listCommand() *cobra.Command {
 					default:
 						between = "\n"
 					}
-					if err := c.printList(ctx, conn, all); err != nil {
-						return err
-					}
+					c.printList(rows)
 					return c.out.Flush()
 				})
 			})
@@ -48,15 +60,10 @@ func (c *cli) listCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) printList(ctx context.Context, conn *client.Client, all bool) error {
-	rows, err := conn.List(ctx, all)
-	if err != nil {
-		return err
-	}
+func (c *cli) printList(rows []client.Row) {
 	if c.json {
-		o := listObject(gather(rows))
-		c.printJSON(o)
-		return nil
+		c.printJSON(listObject(gather(rows)))
+		return
 	}
 	table := [][]string{{"PATH", "STATE", "MODE", "USER", "PID", "COMMAND", "SINCE", "TOKEN", "LIFE", "RESTS", "NOTE"}}
 	now := time.Now()
@@ -68,7 +75,6 @@ func (c *cli) printList(ctx context.Context, conn *client.Client, all bool) erro
 	if len(table) > 1 {
 		c.out.WriteString(columnsOf(table))
 	}
-	return nil
 }
 
 // locked is one file of a list, with its rows in lockerd's order.
@@ -109,7 +115,7 @@ func gather(rows []client.Row) []*locked {
 			files = append(files, f)
 		}
 		switch r.Kind {
-		case wire.RowHolder, wire.RowOrphan:
+		case wire.RowHolder, wire.RowOrphan: // who has not come back yet holds it too
 			f.holders = append(f.holders, r)
 		case wire.RowWaiter:
 			f.waiters = append(f.waiters, r)
@@ -211,87 +217,4 @@ func columnsOf(table [][]string) string {
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 	return b.String()
-}
-
-// listObject is the list as JSON: one object for each file.
-func listObject(files []*locked) *object {
-	o := &object{}
-	o.open('{')
-	o.key("locks")
-	o.open('[')
-	for _, f := range files {
-		first, some := f.first()
-		if !some { // only rows of a kind that we do not know
-			continue
-		}
-		o.open('{')
-		o.path("path", first.Path)
-		o.text("mode", first.Mode.String())
-		engines := []string{}
-		for _, name := range first.Rests.Names() {
-			if name == "ofd" || name == "flock" {
-				engines = append(engines, name)
-			}
-		}
-		o.list("engines", engines)
-		o.list("rests", first.Rests.Names())
-		o.number("dev", first.Dev)
-		o.number("ino", first.Ino)
-		for _, part := range []struct {
-			name string
-			rows []client.Row
-		}{{"holders", f.holders}, {"waiters", f.waiters}, {"lost", f.lost}} {
-			o.key(part.name)
-			o.open('[')
-			for _, r := range part.rows {
-				listEntry(o, r)
-			}
-			o.close(']')
-		}
-		o.key("outside")
-		o.open('[')
-		for _, r := range f.outside {
-			o.open('{')
-			o.number("uid", uint64(r.UID))
-			o.text("user", r.User)
-			o.signed("pid", int64(r.PID))
-			o.text("command", r.Command)
-			o.close('}')
-		}
-		o.close(']')
-		o.close('}')
-	}
-	o.close(']')
-	o.close('}')
-	return o
-}
-
-func listEntry(o *object, r client.Row) {
-	o.open('{')
-	o.number("id", r.ID)
-	o.number("uid", uint64(r.UID))
-	o.text("user", r.User)
-	o.signed("pid", int64(r.PID))
-	o.text("command", r.Command)
-	o.time("since", r.Since)
-	o.text("reason", r.Reason)
-	o.text("tag", r.Tag)
-	if r.Kind != wire.RowWaiter {
-		o.number("token", r.ID)
-	} else {
-		o.number("token", 0)
-	}
-	o.text("life", r.Life.String())
-	o.time("expires", r.Expires)
-	o.path("path", r.Path)
-	o.text("mode", r.Mode.String())
-	if r.Kind == wire.RowWaiter {
-		o.number("position", uint64(r.Position))
-	}
-	o.fact("mine", r.Mine)
-	o.fact("stale", r.Stale)
-	o.fact("outlawed", r.Outlawed)
-	o.fact("ending", r.Ending)
-	o.fact("orphan", r.Kind == wire.RowOrphan)
-	o.close('}')
 }

@@ -74,12 +74,18 @@ func TestScripts(t *testing.T) {
 
 func fakeOf(ts *testscript.TestScript) *fakeLockerd { return ts.Value("fake").(*fakeLockerd) }
 
-// bob holds PATH [REASON] | frees PATH | breaks PATH | stops
+// bob holds PATH [REASON] | frees PATH | breaks PATH | dies | returns | forgets | leaves: the last four as lockerd.
 func scriptBob(ts *testscript.TestScript, neg bool, args []string) {
 	f := fakeOf(ts)
 	switch {
-	case args[0] == "stops":
-		f.stop()
+	case args[0] == "dies":
+		f.die()
+	case args[0] == "returns":
+		f.revive()
+	case args[0] == "forgets":
+		f.forget()
+	case args[0] == "leaves":
+		f.leave()
 	case args[0] == "holds":
 		f.bobHolds(ts.MkAbs(args[1]), strings.Join(args[2:], " "))
 	case args[0] == "frees":
@@ -91,9 +97,13 @@ func scriptBob(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// await held|free|waited PATH, await file PATH, or await text PATH TEXT: until it is so.
+// await held|free|waited PATH, await file PATH, await text PATH TEXT, or await knocking (somebody has connected to the dead
+// lockerd's socket), or await resumed (everybody is back): until it is so.
 func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
-	path := ts.MkAbs(args[1])
+	path := ""
+	if len(args) > 1 {
+		path = ts.MkAbs(args[1])
+	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	late := time.After(patience)
@@ -107,6 +117,10 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 			is = !slices.Contains(held, path)
 		case "waited":
 			is = slices.Contains(waited, path)
+		case "knocking":
+			is = fakeOf(ts).knocked()
+		case "resumed":
+			is = fakeOf(ts).resumed()
 		case "file":
 			_, err := os.Stat(path)
 			is = err == nil

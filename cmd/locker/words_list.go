@@ -13,8 +13,8 @@ import (
 const (
 	stateHeld    = "held"
 	stateEnding  = "ending"
-	stateOrphan  = "orphan" // held, though nobody may come back to it: lockerd was started again
 	stateWaits   = "waits "
+	stateOrphan  = "orphan" // held, and its client has not come back yet to a lockerd that was restarted
 	stateLost    = "lost"
 	stateOutside = "outside" // the kernel's lock of a program that does not go through lockerd
 )

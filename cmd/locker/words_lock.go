@@ -183,6 +183,9 @@ func lossWords(l client.Loss) string {
 		how = "lockerd is stopping"
 	case client.Disconnected:
 		how = "lockerd went away"
+		if client.CodeOf(l.Err) == client.CodeLost {
+			how = "lockerd was restarted and did not keep it"
+		}
 	default:
 		how = l.Cause.String()
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -113,10 +114,12 @@ func (at *office) open() error {
 func runBroker(at *office) error {
 	ctx, stop := context.WithCancel(at.drain)
 	defer stop()
+	starting, started := at.untilHandOver(ctx)
+	defer started()
 	config := broker.Config{Policy: at.policy, Logger: at.logger, Version: version, Reload: at.reload, BootID: bootID(), NeedsRestart: at.needsRestart}
 	// Before the log is opened: the numbers of the holds there are a floor for its own, should it have been lost.
 	if at.options.keeper != noKeeper && !keeper.Seeded("no-keeper") {
-		if err := at.takeKeeper(ctx, &config); err != nil {
+		if err := at.takeKeeper(starting, &config); err != nil {
 			return err
 		}
 	}
@@ -138,7 +141,7 @@ func runBroker(at *office) error {
 		}
 	}
 	keeper.Step("start.log")
-	b, err := broker.New(ctx, config)
+	b, err := broker.New(starting, config)
 	if err != nil {
 		return errors.Join(err, config.Log.Close())
 	}
@@ -160,23 +163,35 @@ func runBroker(at *office) error {
 	return err
 }
 
-// takeKeeper connects to the keeper and lists what it has. However long it waits for one, it heeds both signals.
-func (at *office) takeKeeper(ctx context.Context, c *broker.Config) (err error) {
+// untilHandOver gives a context that also ends when another broker is to follow: one that waits for its keeper must not keep it waiting.
+func (at *office) untilHandOver(ctx context.Context) (context.Context, func()) {
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
+	var work sync.WaitGroup
+	work.Go(func() {
 		select {
 		case <-at.handOver:
 			stop()
 		case <-ctx.Done():
 		}
-	}()
-	if c.Keeper, err = dialKeeper(ctx, at.options.keeper); err != nil {
-		return err
-	}
+	})
+	return ctx, func() { stop(); work.Wait() }
+}
+
+// takeKeeper connects to the keeper and lists what it has, as often as it takes: it may die meanwhile, and the next one has less.
+func (at *office) takeKeeper(ctx context.Context, c *broker.Config) error {
 	c.Redial = func(ctx context.Context) (*keeper.Conn, error) { return dialKeeper(ctx, at.options.keeper) }
-	c.Listed, c.Past, err = c.Keeper.List(ctx)
-	return err
+	for {
+		conn, err := c.Redial(ctx)
+		if err != nil {
+			return err
+		}
+		if c.Listed, c.Past, err = conn.List(ctx); err == nil {
+			c.Keeper = conn
+			return nil
+		}
+		conn.Close()
+		at.logger.Warn("the keeper does not say what it has; asking again", "error", err)
+	}
 }
 
 // mind heeds signals, and the broker's wish to be started again, until ctx is done or another broker shall go on, which it reports.
