@@ -64,6 +64,9 @@ func TestServicesUnderSystemdAreRestartedWithoutAPause(t *testing.T) {
 		{"the policy is read anew", []string{"systemctl", "reload", broker}, false, false},
 		{"the broker is killed again", kill(broker), true, false},
 		{"the keeper is killed again", kill(keeper), false, true},
+		{"the keeper is restarted, and at once the broker", []string{"sh", "-c", "systemctl restart " + keeper + " && systemctl restart " + broker}, true, true},
+		{"the broker is restarted, and at once the keeper", []string{"sh", "-c", "systemctl restart " + broker + " && systemctl restart " + keeper}, true, true},
+		{"the keeper is killed, and at once the broker restarted", []string{"sh", "-c", "systemctl kill --signal=KILL " + keeper + "; systemctl restart " + broker}, true, true},
 		{"the broker is terminated", []string{"systemctl", "kill", "--signal=TERM", "--kill-who=main", broker}, true, false},
 	} {
 		before := [2]int{c.mainPID(t, broker), c.mainPID(t, keeper)}
