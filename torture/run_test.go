@@ -20,7 +20,7 @@ type run struct {
 	events string // file
 	seed   uint64
 	drill  *drill
-	crowd  *crowd // of the round
+	crowd  *crowd        // of the round
 	gap    time.Duration // between two kills, at most
 	wanted int           // kills of broker and keeper each
 	lives  [slots]uint32
