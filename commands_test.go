@@ -19,12 +19,14 @@ import (
 )
 
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
-	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	all := map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"start": scriptStart, "end": scriptEnd, "reload": scriptReload, "settled": scriptSettled,
 		"slay": scriptSlay, "upgrade": scriptUpgrade, "install": scriptInstall,
 		"exit": scriptExit, "until": scriptUntil, "policy": scriptPolicy, "json": scriptJSON, "shape": scriptShape, "plain": scriptPlain,
 		"socket": scriptSocket, "hostile": scriptHostile,
 	}
+	maps.Copy(all, faultCommands())
+	return all
 }
 
 // exit CODE COMMAND...: the command exits with just this code, 128+N for signal N.

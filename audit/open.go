@@ -82,7 +82,7 @@ func open(c Config, d *dir) (*Log, error) {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	if past.recovered != nil && l.warn != nil {
-		l.warn("audit log recovered", "text", past.recovered.Text, "next", past.next)
+		l.warn("audit log recovered", "text", past.recovered.Text, "kept_in", past.recovered.Target, "next", past.next)
 	}
 	return l, nil
 }

@@ -56,7 +56,11 @@ const (
 func (b *Broker) meet(conn *net.UnixConn) *session {
 	peer, err := peerOf(conn)
 	if err != nil {
-		b.refuseConnection(conn, &who{peer: authz.Peer{PidFD: -1}}, wire.CodeDenied, "the kernel does not say who you are: "+err.Error())
+		code, text := wire.CodeDenied, "the kernel does not say who you are: "+err.Error()
+		if isShortage(err) {
+			code, text = wire.CodeUnavailable, "lockerd is short of file descriptors"
+		}
+		b.refuseConnection(conn, &who{peer: authz.Peer{PidFD: -1}}, code, text)
 		return nil
 	}
 	w := &who{peer: peer}

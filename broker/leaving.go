@@ -93,6 +93,8 @@ func (b *Broker) endError(r *request, code wire.Code) *wire.Error {
 		e.Text = denied("").Text
 	case wire.CodeQuota:
 		e.Text = "as many of your requests wait as may; see 'locker status'"
+	case wire.CodeUnavailable:
+		e.Text = "lockerd has no keeper at the moment, and grants nothing without one; try again"
 	default:
 		e.Text = "the request was ended"
 	}

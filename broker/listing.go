@@ -73,7 +73,11 @@ func (b *Broker) copyRows(s *session, all bool) (rows []wire.Row, held []*flock.
 	now, boot := b.now(), b.boot()
 	for _, h := range b.visibleHolds(s, all) {
 		row := holdRow(h, s.peer.UID)
-		if s.resumes() && (h.info.unknown || h.info.session != nil && h.info.session.away) {
+		orphan := h.info.unknown
+		if h.info.session != nil { // somebody who comes back to it knows it
+			orphan = h.info.session.away
+		}
+		if s.resumes() && orphan {
 			row.Kind = wire.RowOrphan
 		}
 		rows = append(rows, row)

@@ -45,29 +45,36 @@ func lockable(st *unix.Stat_t, hardlinks bool) error {
 // another and back meanwhile. A name that itself ends in deletedName has to wait until its ctime has aged.
 //
 // Privileged: an attacker links, unlinks and renames the inode and its directories, and chooses its names. proc_pid_fd(5)
-func (o *Opener) stillLinked(f *File, st *unix.Stat_t, began time.Time) bool {
+func (o *Opener) stillLinked(f *File, st *unix.Stat_t, began time.Time) (bool, error) {
 	changed := time.Unix(st.Ctim.Unix())
 	if !f.Network && changed.Before(began.Add(-ctimeSlack)) { // a server has a clock of its own
-		return true
+		return true, nil
 	}
 	parent, err := o.walkParent(f.Target)
 	if err != nil {
-		return false
+		return false, err
 	}
 	if parent >= 0 {
 		// No file system has names this long, so the answer is never cached: each time the directory's lock is taken
 		// (shared) to ask the file system, and nothing stays behind. fs/namei.c, lookup_slow
-		if fd, err := step(parent, nameNobodyHas, beneath); err == nil {
+		fd, err := step(parent, nameNobodyHas, beneath)
+		switch {
+		case err == nil:
 			unix.Close(fd)
+		case isShortage(err): // before anything was looked up
+			return false, err
 		}
 	}
 	dir, err := procSelfFD()
 	if err != nil {
-		return false
+		return false, err
 	}
 	name := make([]byte, maxPath+1+len(deletedName))
 	n, err := unix.Readlinkat(dir, strconv.Itoa(f.fd), name)
-	return err == nil && !bytes.HasSuffix(name[:n], []byte(deletedName))
+	if err != nil {
+		return false, err
+	}
+	return !bytes.HasSuffix(name[:n], []byte(deletedName)), nil
 }
 
 const (

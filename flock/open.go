@@ -176,10 +176,21 @@ func (o *Opener) confirm(f *File, s *sight, hardlinks bool) error {
 	if err := lockable(&st, hardlinks); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFREG && !hardlinks && !o.stillLinked(f, &st, s.began) {
-		return errAgain
+	if st.Mode&unix.S_IFMT == unix.S_IFREG && !hardlinks {
+		linked, err := o.stillLinked(f, &st, s.began)
+		switch {
+		case isShortage(err):
+			return err
+		case err != nil || !linked:
+			return errAgain
+		}
 	}
 	return nil
+}
+
+// isShortage says that lockerd or the system has run out of something: the file has nothing to do with it.
+func isShortage(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 // openInode opens through the magic link of fd, which leads to its inode whatever became of its name.

@@ -1,0 +1,125 @@
+package locker_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// Commands of the scripts about faults: what happens while no broker runs, and what a process may use.
+
+// faultCommands are beside those of commands_test.go.
+func faultCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
+	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"freeze": scriptFreeze, "thaw": scriptThaw, "limit": scriptLimit, "calm": scriptCalm, "damage": scriptDamage,
+	}
+}
+
+// freeze [NAME]: stop lockerd so that it starts no other broker, and kill its broker.
+func scriptFreeze(ts *testscript.TestScript, neg bool, args []string) {
+	d := stageOf(ts).find(ts, args)
+	broker := d.broker()
+	if broker == 0 || broker == d.cmd.Process.Pid {
+		ts.Fatalf("there is no broker beside the keeper")
+	}
+	d.forget()
+	ts.Check(d.cmd.Process.Signal(unix.SIGSTOP))
+	if !eventually(func() bool { return processState(d.cmd.Process.Pid) == "T" }) {
+		ts.Fatalf("lockerd does not stop")
+	}
+	ts.Check(syscall.Kill(broker, unix.SIGKILL))
+	if !eventually(func() bool { return d.broker() == 0 }) {
+		ts.Fatalf("the broker does not end")
+	}
+}
+
+// thaw [NAME]: let lockerd go on, until another broker is ready.
+func scriptThaw(ts *testscript.TestScript, neg bool, args []string) {
+	d := stageOf(ts).find(ts, args)
+	ts.Check(d.cmd.Process.Signal(unix.SIGCONT))
+	if !d.awaitEvent("READY=1") {
+		ts.Fatalf("no other broker became ready")
+	}
+}
+
+// processState is the letter of proc_pid_stat(5), "" if there is no such process.
+func processState(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))[0]
+}
+
+// limit broker|keeper N [NAME]: let it open N descriptors more than it has open, from now on.
+func scriptLimit(ts *testscript.TestScript, neg bool, args []string) {
+	d := stageOf(ts).find(ts, args[2:])
+	pid := d.cmd.Process.Pid
+	if args[0] == "broker" {
+		pid = d.broker()
+	}
+	more, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	ts.Check(err)
+	var now unix.Rlimit
+	ts.Check(unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &now))
+	now.Cur = uint64(len(open) + more)
+	ts.Check(unix.Prlimit(pid, unix.RLIMIT_NOFILE, &now, nil))
+}
+
+// calm COMMAND...: run a command that takes a second or longer, during which neither process of lockerd is busy.
+func scriptCalm(ts *testscript.TestScript, neg bool, args []string) {
+	d := stageOf(ts).find(ts, nil)
+	pids := append(childrenOf(d.cmd.Process.Pid), d.cmd.Process.Pid)
+	used := func() (ticks int) {
+		for _, pid := range pids {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			ts.Check(err)
+			fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // state is the first
+			for _, f := range fields[11:13] {
+				n, err := strconv.Atoi(f)
+				ts.Check(err)
+				ticks += n
+			}
+		}
+		return ticks
+	}
+	before := used()
+	err := ts.Exec(args[0], args[1:]...)
+	if (err != nil) != neg {
+		ts.Fatalf("%v: %v", args, err)
+	}
+	// A hundredth of a second each (USER_HZ, time(7)). Whoever spins takes a hundred.
+	if n := used() - before; n > 30 {
+		ts.Fatalf("lockerd took %d hundredths of a second", n)
+	}
+}
+
+// damage DIR TEXT: change a byte of TEXT where it stands last in the newest segment in DIR.
+func scriptDamage(ts *testscript.TestScript, neg bool, args []string) {
+	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "seg-*.jsonl"))
+	ts.Check(err)
+	if len(names) == 0 {
+		ts.Fatalf("no segments in %s", args[0])
+	}
+	file := names[len(names)-1] // Glob sorts
+	text, err := os.ReadFile(file)
+	ts.Check(err)
+	at := bytes.LastIndex(text, []byte(args[1]))
+	if at < 0 {
+		ts.Fatalf("%s has no %q", file, args[1])
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	ts.Check(err)
+	_, err = f.WriteAt([]byte{text[at] ^ 1}, int64(at))
+	ts.Check(err)
+	ts.Check(f.Close())
+}
