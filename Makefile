@@ -5,9 +5,10 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 STATICCHECK_VERSION := v0.8.2
 FUZZTIME ?= 30s
+KILLS    ?= 20000
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test check bench fuzz help clean need-go
+.PHONY: build demo test check bench fuzz torture help clean need-go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,9 @@ check: need-go ## gofmt, vet, staticcheck, race tests, fuzz seeds, import and pr
 
 bench: build ## figures beside a bare echo server and flock(1), in one run
 	$(GO) test -run '^$$' -bench . -benchtime 2s -timeout 30m ./...
+
+torture: need-go ## kill broker and keeper 20,000 times each, and 4,000 clients, and print what came of it
+	LOCKER_TORTURE=$(KILLS) $(GO) test -count 1 -timeout 0 -v -run '^TestTorture$$' ./torture
 
 fuzz: need-go ## every fuzz target for FUZZTIME (30s)
 	@for pkg in $$($(GO) list ./...); do \

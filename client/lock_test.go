@@ -190,41 +190,6 @@ func TestGrantThatCrossesTheCancelIsReleased(t *testing.T) {
 	})
 }
 
-// Answer and end of the context are there before Lock looks: whichever it takes, the lock is its caller's or nobody's.
-func TestGrantInTheMomentOfGivingUpIsReleased(t *testing.T) {
-	given := 0
-	for range 40 {
-		bubble(t, func(t *testing.T, c *Client, s *fake) {
-			ctx, cancel := context.WithCancel(t.Context())
-			look := make(chan bool)
-			done := startLock(ctx, c, Request{Paths: []string{"/a"}, OnQueued: func(Queue) { <-look }})
-			id, _ := expect[*wire.Lock](s)
-			s.say(id, &wire.Queued{Position: 1})
-			s.say(id, grants(5))
-			synctest.Wait()
-			cancel()
-			synctest.Wait()
-			close(look)
-			synctest.Wait()
-			select {
-			case got := <-done:
-				if got.err != nil {
-					t.Errorf("Lock = %v, and the grant was not released", got.err)
-				}
-			default:
-				given++
-				s.frees(5)
-				if err := (<-done).err; err != context.Canceled {
-					t.Errorf("Lock = %v, want context.Canceled", err)
-				}
-			}
-		})
-	}
-	if given == 0 {
-		t.Error("Lock never chose to give up")
-	}
-}
-
 func TestGrantLongAfterTheCancelIsReleasedToo(t *testing.T) {
 	bubble(t, func(t *testing.T, c *Client, s *fake) {
 		ctx, cancel := context.WithCancel(t.Context())

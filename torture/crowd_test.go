@@ -164,6 +164,7 @@ func (c *crowd) dismiss() error {
 func (c *crowd) destroy() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.over = true
 	for slot, cmd := range c.current {
 		if cmd != nil {
 			c.asked[slot] = true

@@ -29,6 +29,15 @@ func (r *run) checkHistory() {
 		r.report(finding{kind: "end", text: err.Error()})
 		return
 	}
+	if _, err := r.log.read(); err != nil {
+		r.report(finding{kind: "log", text: err.Error()})
+		return
+	}
+	for i := range spans {
+		if s := &spans[i]; r.log.losses[s.token] {
+			s.letting = s.answered // an outsider took it while both were dead: the log gave it up at some time, unasked
+		}
+	}
 	for _, s := range spans {
 		if r.tokens[s.token] {
 			r.report(finding{kind: "token", text: fmt.Sprintf("token %d stands for two holds; one is of %s by %v", s.token, fileName(s.file), s.who)})

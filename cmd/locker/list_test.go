@@ -16,7 +16,8 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 	outside := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 2231, Command: "smbd \x1b"}
 	nobody := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 3, Path: "/b", Mode: wire.Exclusive, Life: wire.Attached}
 	strange := client.Row{Kind: wire.RowOrphan + 1, Dev: 1, Ino: 4, Path: "/c"}
-	files := gather([]client.Row{waiter, outside, nobody, strange})
+	orphan := client.Row{Kind: wire.RowOrphan, ID: 9, Dev: 1, Ino: 5, Path: "/d", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 5, Since: now}
+	files := gather([]client.Row{waiter, outside, nobody, strange, orphan})
 	var got []string
 	for _, f := range files {
 		for _, r := range f.all() {
@@ -27,6 +28,7 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 		`/a outside - bob 2231 "smbd \x1b" - - - - `,
 		`/a waits 1 shared alice 77 - ` + clock(now, now) + ` - attached - `,
 		`/b outside - - - - - - - - `,
+		`/d orphan exclusive bob 5 - ` + clock(now, now) + ` 9 attached - `,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("rows\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -35,6 +37,7 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 		Locks []struct {
 			Path, Mode string
 			Waiters    []struct{ Position int }
+			Holders    []struct{ Orphan bool }
 			Outside    []struct {
 				UID, PID      int
 				User, Command string
@@ -42,12 +45,15 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 		}
 	}
 	text := listObject(files).b
-	if err := json.Unmarshal(text, &list); err != nil || len(list.Locks) != 2 {
+	if err := json.Unmarshal(text, &list); err != nil || len(list.Locks) != 3 {
 		t.Fatalf("%v in %s", err, text)
 	}
 	a := list.Locks[0]
 	if a.Path != "/a" || a.Mode != "shared" || len(a.Waiters) != 1 || len(a.Outside) != 1 {
 		t.Fatalf("the first is %+v", a)
+	}
+	if d := list.Locks[2]; len(d.Holders) != 1 || !d.Holders[0].Orphan {
+		t.Errorf("the orphan is %+v", d)
 	}
 	if o := a.Outside[0]; o.UID != 1002 || o.PID != 2231 || o.User != "bob" || o.Command != "smbd \x1b" {
 		t.Errorf("outside is %+v", o)

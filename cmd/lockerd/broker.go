@@ -149,18 +149,15 @@ func runBroker(at *office) error {
 	if err := at.open(); err != nil {
 		return errors.Join(err, b.Close(), config.Log.Close())
 	}
-	minding := make(chan struct{})
-	go func() {
-		defer close(minding)
-		at.mind(ctx, stop, again, b)
-	}()
+	handed := make(chan bool, 1)
+	go func() { handed <- at.mind(ctx, again, b); stop() }()
 	err = b.Serve(ctx, at.listener.UnixListener)
 	at.manager.say("STOPPING=1")
 	stop()
-	<-minding
+	handedOver := <-handed
 	err = errors.Join(err, config.Log.Close())
-	at.logger.Info("stopped")
-	if at.drain.Err() != nil {
+	at.logger.Info("stopped", "handed_over", handedOver)
+	if !handedOver {
 		at.manager.say(saysDrained)
 	}
 	return err
@@ -197,18 +194,21 @@ func (at *office) takeKeeper(ctx context.Context, c *broker.Config) error {
 	}
 }
 
-// mind heeds signals, and the broker's wish to be started again, until ctx is done.
-func (at *office) mind(ctx context.Context, stop func(), again <-chan struct{}, b *broker.Broker) {
+// mind heeds signals, and the broker's wish to be started again, until ctx is done or another broker shall go on, which it reports.
+func (at *office) mind(ctx context.Context, again <-chan struct{}, b *broker.Broker) (handedOver bool) {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-at.handOver:
+			if ctx.Err() != nil { // it drains already: a service manager sends SIGTERM whatever was said before
+				return false
+			}
 			b.HandOver()
-			stop()
+			return true
 		case <-again:
 			b.HandOver()
-			stop()
+			return true
 		case <-at.hangups:
 			at.manager.say(reloading())
 			b.Reload(ctx) // says in the log what came of it
