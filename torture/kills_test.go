@@ -50,7 +50,7 @@ func (k *killer) atRandom(ctx context.Context, enough func() bool) error {
 		switch p := k.random.IntN(100); {
 		case p < 20:
 			k.slowly(ctx, r)
-		case p < 26 && r == brokerRole:
+		case p < 26:
 			k.now(r, handOver)
 		case p < 30 && r == brokerRole:
 			err = k.quietly(ctx)
