@@ -86,10 +86,8 @@ func (b *Broker) waitOutside(ctx context.Context, r *request, busy int) []event 
 		cancel()
 	} else {
 		b.recordWait(r, "in use by a program outside locker")
-		if len(r.places) == 0 {
-			b.keepPlace(r)
-		}
 		b.setWaitDeadline(r)
+		b.keepPlace(r)
 		b.changed()
 	}
 	b.mu.Unlock()

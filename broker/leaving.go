@@ -123,6 +123,10 @@ func (b *Broker) setWaitDeadline(r *request) {
 	if r.due.armed() {
 		return
 	}
+	if r.until > 0 { // what the client asks for now is what it thinks is left of it
+		b.arm(&r.due, r.until, deadlineWait, r, nil)
+		return
+	}
 	var limit time.Duration
 	if r.msg.Wait == wire.Timed {
 		limit = max(r.msg.Timeout, 1)

@@ -20,8 +20,8 @@ func (b *Broker) judge(r *request, v verdict, d detail) []event {
 	case queued:
 		r.phase = phaseQueued
 		b.recordWait(r, "")
-		b.keepPlace(r)
 		b.setWaitDeadline(r)
+		b.keepPlace(r)
 		b.changed()
 	}
 	return []event{{c: r.claim, v: v}}

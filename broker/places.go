@@ -58,7 +58,7 @@ func (x *restoring) absent(k *blob, pidfd int) *request {
 	w.command = readCommand(k.pid)
 	s := x.addAway(k.session, w, resumeVersion)
 	r := &request{
-		s: s, who: s.who, id: k.request, began: k.began, phase: phaseAbsent,
+		s: s, who: s.who, id: k.request, began: k.began, until: k.due, phase: phaseAbsent,
 		msg: &wire.Lock{Mode: wireMode(k.mode), Wait: wire.Block, Life: k.life, Tag: k.tag},
 	}
 	r.claim = &claim{owner: r.owner(), uid: k.uid, mode: k.mode, req: r, round: k.round, arrival: k.arrival}

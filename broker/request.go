@@ -56,12 +56,13 @@ type request struct {
 	overtaken verdict            // not 0: the table has ended the claim while a goroutine was at work on it
 	capped    bool               // the policy's max_wait is shorter than what was asked
 
-	isOutside    bool      // it waits for a holder outside the broker, of the file outside
-	outside      place     //
-	places       []uint64  // the keeper's ids of its place in the queues of these files:
-	placed       []key     //
-	place        *claim    // of an absent request that this one goes on from, until it is entered
-	reserved     []ruleUse // counted in Broker.perRule for it, one for each file that it asks for
+	isOutside    bool          // it waits for a holder outside the broker, of the file outside
+	outside      place         //
+	places       []uint64      // the keeper's ids of its place in the queues of these files:
+	placed       []key         //
+	until        time.Duration // of a request that has come back: when its wait times out, on the boot clock; 0: as it says itself
+	place        *claim        // of an absent request that this one goes on from, until it is entered
+	reserved     []ruleUse     // counted in Broker.perRule for it, one for each file that it asks for
 	lastBlockers []wire.Blocker
 }
 

@@ -71,11 +71,15 @@ func (b *Broker) await(s *session) {
 
 // resume has a connection go on as the session that its process had before lockerd was started again.
 func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
+	if s.asked || s.resumed {
+		s.refuse(id, wire.CodeInvalid, "", "a session is gone on from before anything else is asked for")
+		return
+	}
 	w := s.identify()
 	b.mu.Lock()
 	old := b.sessions[m.Session]
 	// One answer for all that can be wrong: who asks for what is not his learns nothing.
-	if old == nil || !old.away || old.ended || !s.fresh() || !sameProcess(&old.peer, &s.peer) {
+	if old == nil || !old.away || old.ended || !sameProcess(&old.peer, &s.peer) {
 		b.mu.Unlock()
 		s.refuse(id, wire.CodeLost, "", "there is no such session to go on from")
 		return
@@ -125,11 +129,6 @@ func (b *Broker) tellAgain(s *session, h *hold) {
 	rest := max(0, h.info.due.at-b.boot())
 	b.mu.Unlock()
 	s.send(0, &wire.Lost{ID: h.id, Cause: wire.Broken, Path: h.info.path, Grace: min(rest, h.info.grace)})
-}
-
-// fresh reports whether nothing hangs on the session yet. The caller holds mu.
-func (s *session) fresh() bool {
-	return !s.resumed && len(s.requests) == 0 && len(s.b.table.heldBy(owner{uid: s.peer.UID, session: s.id})) == 0
 }
 
 // sameProcess reports whether two peers are one process. Since Linux 6.9 a pidfd's inode is one process's, as long as the machine is
@@ -213,7 +212,8 @@ func (b *Broker) takePlace(r *request) []event {
 		return b.leave(absent)
 	}
 	delete(r.s.requests, r.id)
-	r.place, r.began, r.places, r.placed = absent.claim, absent.began, absent.places, absent.placed
+	r.place, r.began, r.until = absent.claim, absent.began, absent.until
+	r.places, r.placed = absent.places, absent.placed
 	absent.places, absent.placed = nil, nil
 	return nil
 }

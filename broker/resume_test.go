@@ -121,7 +121,9 @@ func TestNobodyElseTakesASessionOver(t *testing.T) {
 	refused("one's own", other.answer(other.send(&wire.Resume{Session: other.session})))
 	startChild(t, "usurper", r.socket, uintText(p.session))
 	other.granted(attached(r.file("b")))
-	refused("after a lock", other.answer(other.send(&wire.Resume{Session: p.session})))
+	if e := other.refused(&wire.Resume{Session: p.session}); e.Code != wire.CodeInvalid {
+		t.Errorf("after a lock: %+v", e)
+	}
 	if ids := p.resumed(r); len(ids) != 1 || ids[0] != held[0].ID {
 		t.Errorf("%v", ids)
 	}
@@ -228,6 +230,33 @@ func TestAHoldBrokenWhileItsClientIsAwayIsToldWhenItComesBack(t *testing.T) {
 	p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: graced[0].ID}))
 	if !isFree(t, r.files+"/a") {
 		t.Error("still locked")
+	}
+	r.checkReplay()
+}
+
+func TestATimedWaitEndsWhenItWouldHaveWithoutTheRestart(t *testing.T) {
+	var clock still
+	r, s := withKeeper(t, clock.drive)
+	p, q := r.dial2(), r.dial2()
+	a := r.file("a")
+	p.granted(attached(a))
+	id := q.send(timed(attached(a), time.Minute))
+	q.queued(id)
+	clock.forward(r, 20*time.Second)
+	s.crash()
+	s.back()
+	p.resumed(r)
+	q.resumed(r)
+	q.repeat(id, timed(attached(a), 40*time.Second)) // what is left of it, as the client sees it
+	q.queued(id)
+	clock.forward(r, 40*time.Second-1)
+	r.b.endDue(t.Context())
+	if q.isAnswered(id) {
+		t.Error("timed out before its time")
+	}
+	clock.forward(r, 2)
+	if e := asError(t, q.answer(id)); e.Code != wire.CodeTimeout {
+		t.Errorf("%+v", e)
 	}
 	r.checkReplay()
 }

@@ -32,6 +32,7 @@ type session struct {
 	hurried bool  // connected when too many had said nothing yet
 	who     *who  // by the session's goroutine, before the first request that needs it
 	version uint8 // of the protocol; 0 before the Hello. Written by the session's goroutine alone, before any request
+	asked   bool  // something was asked for over it. Likewise
 	resumed bool  // it goes on from a session of an earlier run. Likewise
 
 	// Guarded by Broker.mu.
@@ -152,6 +153,15 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 		return false
 	}
 	b := s.b
+	if m, ok := m.(*wire.Resume); ok {
+		if !s.resumes() {
+			s.refuse(id, wire.CodeInvalid, "", "this message is of version 2 of the protocol, and the connection speaks version 1")
+			return false
+		}
+		b.resume(s, id, m)
+		return true
+	}
+	s.asked = true
 	switch m := m.(type) {
 	case *wire.Lock:
 		b.lock(ctx, s, id, m)
@@ -175,12 +185,6 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 		b.listRules(s, id)
 	case *wire.Explain:
 		b.explain(s, id, m)
-	case *wire.Resume:
-		if !s.resumes() {
-			s.refuse(id, wire.CodeInvalid, "", "this message is of version 2 of the protocol, and the connection speaks version 1")
-			return false
-		}
-		b.resume(s, id, m)
 	default:
 		s.refuse(id, wire.CodeInvalid, "", "this message is not a request, or the Hello came twice")
 		return false

@@ -47,7 +47,7 @@ func TrustUID(uid uint32) Option {
 // if the one that is there is run neither by root nor by us (our effective uid): it could grant whatever it likes.
 //
 // A lockerd that is restarted in that moment is waited for. Later, the Client connects to the same socket again when the
-// connection breaks, with the same trust.
+// connection breaks, with the same trust; a relative path is then looked up from the directory that is current by then.
 func Dial(ctx context.Context, socket string, opts ...Option) (*Client, error) {
 	if socket == "" {
 		socket = Socket()

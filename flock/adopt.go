@@ -2,6 +2,7 @@ package flock
 
 import (
 	"errors"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,9 @@ func (o *Opener) Adopt(fd int, path, target string, m Mode) (*File, error) {
 	}
 	var st unix.Statx_t
 	on, err := o.mounts.of(fd, &st)
+	if errors.Is(err, ErrMount) {
+		on, err = mountElsewhere(&st)
+	}
 	if err != nil {
 		return nil, pathError("take back", path, err)
 	}
@@ -35,6 +39,25 @@ func (o *Opener) Adopt(fd int, path, target string, m Mode) (*File, error) {
 		ID: id, Path: path, Target: target, Engines: held, Bundle: isTokenPath(target), Network: on.network,
 		fd: fd, held: held, readOnly: flags&unix.O_ACCMODE == unix.O_RDONLY, mount: on, tested: o.tested,
 	}, nil
+}
+
+// mountElsewhere is for a file on a mount that is not among ours: a service manager gives each broker a mount namespace of its
+// own, and the one that opened the file had another. The same file system is known by its device; one that is not found (btrfs
+// shows other numbers) may be one that hangs.
+func mountElsewhere(st *unix.Statx_t) (*mount, error) {
+	lines, err := readMountinfo()
+	if err != nil {
+		return nil, err
+	}
+	m := &mount{network: true, elsewhere: true}
+	for i := range lines {
+		if lines[i].dev == unix.Mkdev(st.Dev_major, st.Dev_minor) {
+			m.fstype = lines[i].fstype
+			_, m.network, _ = classify(&lines[i], os.Geteuid())
+			break
+		}
+	}
+	return m, nil
 }
 
 // heldBy asks the kernel which engines hold a lock of mode m through fd's description: the "lock:" lines of its fdinfo are there

@@ -46,6 +46,8 @@ type mount struct {
 	enter   entry
 	network bool
 	why     string // it is never entered
+	// elsewhere: it is none of ours, and what the kernel calls its files is not a path of ours.
+	elsewhere bool
 }
 
 // mountTable remembers the mounts met, so that mountinfo is read once for each and not once for each open.

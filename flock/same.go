@@ -17,7 +17,7 @@ import (
 //
 // Privileged: as Open; nothing is opened for real.
 func (o *Opener) Same(f *File) (bool, error) {
-	if r, _ := o.rootOf(f.Target); r != nil && !f.Network && f.namedAs(f.Target) {
+	if r, _ := o.rootOf(f.Target); r != nil && !f.Network && !f.mount.elsewhere && f.namedAs(f.Target) {
 		return true, nil
 	}
 	return o.LeadsTo(f.Target, f.ID)

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -215,27 +216,29 @@ func TestAcceptWithoutDescriptorsIsNoBusyLoop(t *testing.T) {
 }
 
 func TestABrokerThatDoesNotReadHoldsTheKeeperUpNotForEver(t *testing.T) {
-	r := newRig(t)
-	r.s.patience = 20 * time.Millisecond
-	r.serve()
-	c := r.dial()
-	fd := file(t, 5)
-	for id := range 1000 {
-		must(t, c.Upload(t.Context(), Entry{ID: uint64(id), Lock: fd, Holder: -1, Blob: bytes.Repeat([]byte("x"), MaxBlob)}))
-	}
-	must(t, c.Sync(t.Context()))
-	must(t, c.Close())
-	conn := r.stranger()
-	must(t, sendRaw(t, conn, appendMessage(nil, &message{kind: kindList})))
-	must(t, sendRaw(t, conn, appendMessage(nil, &message{kind: kindPut, set: 1, id: 5000}), fd))
-	// It reads nothing, and stays. The next broker is served all the same, and what this one had sent is kept.
-	lines, _ := list(t, r.dial())
-	if len(lines) != 1001 {
-		t.Errorf("%d entries are kept, want 1001", len(lines))
-	}
-	if w := r.warned(); !strings.Contains(w, "does not read") {
-		t.Errorf("warned %q", w)
-	}
+	leaksNothing(t, "unread", func(t *testing.T) {
+		warned := ""
+		s := &Server{kept: newEntries(), patience: 20 * time.Millisecond, Warn: func(msg string, kv ...any) { warned += fmt.Sprintln(kv...) }}
+		fd := file(t, 5)
+		for id := range 1000 { // more than a queue takes
+			own, err := unix.Dup(fd)
+			must(t, err)
+			s.put(Entry{ID: uint64(id), Lock: own, Holder: -1, Blob: bytes.Repeat([]byte("x"), MaxBlob)})
+		}
+		broker, end := ends(t)
+		must(t, sendRaw(t, broker, appendMessage(nil, &message{kind: kindList})))
+		must(t, sendRaw(t, broker, appendMessage(nil, &message{kind: kindPut, set: 1, id: 5000}), fd))
+		// It reads nothing, and stays. The keeper comes to an end with it, and what it had sent is kept.
+		if err := s.serve(t.Context(), end); err == nil || !strings.Contains(warned, "does not read") {
+			t.Errorf("serve: %v, warned %q", err, warned)
+		}
+		must(t, end.Close())
+		must(t, broker.Close())
+		if s.kept.len() != 1001 {
+			t.Errorf("%d entries are kept, want 1001", s.kept.len())
+		}
+		s.forgetAll()
+	})
 }
 
 func dialRaw(t testing.TB, path string) *net.UnixConn {

@@ -39,8 +39,7 @@ const (
 // what the last one sent before it died still waits in its socket, and the next must see it in its list.
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	s.kept = newEntries()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
-	defer stop()
+	defer closeWhenDone(ctx, l)()
 	defer l.Close()
 	defer s.forgetAll()
 	for pause := minPause; ; {
@@ -73,6 +72,20 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		}
 		over.Stop()
 		pause = min(2*pause, maxPause)
+	}
+}
+
+// closeWhenDone closes c when ctx is done. The function it gives ends that, and waits if it is under way.
+func closeWhenDone(ctx context.Context, c io.Closer) (stop func()) {
+	closed := make(chan struct{})
+	disarm := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		c.Close()
+	})
+	return func() {
+		if !disarm() {
+			<-closed
+		}
 	}
 }
 
@@ -118,8 +131,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) error {
 		return err
 	}
 	Step("keeper.accepted")
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
+	defer closeWhenDone(ctx, conn)()
 	b := &link{s: s, in: in, out: out, conn: conn, pid: peer.Pid}
 	for {
 		err := in.receive()

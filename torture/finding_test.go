@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,10 @@ func (r *run) judge(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var seen uint64
-	for {
+	for n := 1; ; n++ {
+		if n%50 == 0 {
+			r.makeRoom()
+		}
 		if n := r.m.events.Load(); n != seen || len(r.pending) > 0 {
 			seen = n
 			r.judgeAll()
@@ -56,6 +60,23 @@ func (r *run) judge(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// makeRoom reads the log and removes what was read, if it has grown: each start makes a segment.
+func (r *run) makeRoom() {
+	most := 200
+	if r.policy == "" {
+		most = 8 // large ones
+	}
+	names, err := filepath.Glob(filepath.Join(r.audit(), "seg-*"))
+	if err != nil || len(names) < most {
+		return
+	}
+	if _, err := r.log.read(); err != nil {
+		r.report(finding{kind: "log", text: err.Error()})
+		return
+	}
+	r.log.prune()
 }
 
 // judgeAll decides about all events that can be decided about.

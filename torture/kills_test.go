@@ -41,14 +41,11 @@ func (k *killer) wait(most time.Duration) {
 	pause(min(d, most))
 }
 
-// random ends one of the two, again and again, until enough; the next when both serve again.
+// atRandom ends one of the two, again and again, until enough; the next when both serve again.
 func (k *killer) atRandom(ctx context.Context, enough func() bool) error {
 	for !enough() && ctx.Err() == nil {
 		k.wait(k.gap)
-		r := brokerRole
-		if k.random.IntN(2) == 0 {
-			r = keeperRole
-		}
+		r := k.whose()
 		var err error
 		switch p := k.random.IntN(100); {
 		case p < 20:
@@ -68,6 +65,16 @@ func (k *killer) atRandom(ctx context.Context, enough func() bool) error {
 		}
 	}
 	return nil
+}
+
+// whose turn it is to die: of the two, rather that of which more are still to be killed.
+func (k *killer) whose() role {
+	s := k.sum()
+	brokers, keepers := max(1, k.wanted-s.brokers), max(1, k.wanted-s.keepers)
+	if k.random.IntN(brokers+keepers) < brokers {
+		return brokerRole
+	}
+	return keeperRole
 }
 
 // now ends the running process of a role and waits until the next one has been started.
@@ -152,7 +159,7 @@ func (k *killer) quietly(ctx context.Context) error {
 	})
 }
 
-// both ends the two together, in either order.
+// together ends both at once, in either order.
 func (k *killer) together(ctx context.Context, enough func() bool) error {
 	for !enough() && ctx.Err() == nil {
 		k.wait(k.gap)

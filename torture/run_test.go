@@ -20,8 +20,9 @@ type run struct {
 	events string // file
 	seed   uint64
 	drill  *drill
-	crowd  *crowd // of the round
-	gap    time.Duration
+	crowd  *crowd        // of the round
+	gap    time.Duration // between two kills, at most
+	wanted int           // kills of broker and keeper each
 	lives  [slots]uint32
 	tokens map[uint64]bool // all that were answered
 	log    *logCheck
@@ -47,7 +48,7 @@ func newRun(t *testing.T, lockerd, bug string, seed uint64) *run {
 	s.bug = bug
 	r := &run{
 		t: t, seed: seed, memory: filepath.Join(s.dir, "memory"), events: filepath.Join(s.dir, "events"),
-		drill: &drill{tried: map[string]int{}}, tokens: map[uint64]bool{}, tallies: map[string]*tally{}, gap: 24 * time.Millisecond,
+		drill: &drill{tried: map[string]int{}}, tokens: map[uint64]bool{}, tallies: map[string]*tally{}, gap: 24 * time.Millisecond, wanted: 1 << 30,
 	}
 	r.log = &logCheck{dir: s.audit()}
 	r.ctx, r.fail = context.WithCancelCause(context.Background())

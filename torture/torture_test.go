@@ -39,12 +39,13 @@ func TestTorture(t *testing.T) {
 	seed := runSeed(t)
 	r := newRun(t, buildLockerd(t), "", seed)
 	defer r.finish()
+	r.wanted = kills
 	fmt.Printf("torture: seed %d\n", seed)
-	stop := r.progress(kills)
+	stop := r.progress()
 	defer stop()
 	begun := time.Now()
-	for n := 0; r.more(kills) && time.Since(begun) < most; n++ {
-		if !r.play(r.next(n, kills, most)) {
+	for n := 0; r.more() && time.Since(begun) < most; n++ {
+		if !r.play(r.next(n, most)) {
 			break
 		}
 	}
@@ -61,13 +62,13 @@ func TestTorture(t *testing.T) {
 }
 
 // more reports whether some kills are still to be done.
-func (r *run) more(kills int) bool {
+func (r *run) more() bool {
 	s := r.sum()
-	return s.brokers < kills || s.keepers < kills
+	return s.brokers < r.wanted || s.keepers < r.wanted
 }
 
 // next gives the plan of round n. A minute has all of them once; more rounds go on in turn.
-func (r *run) next(n, kills int, most time.Duration) plan {
+func (r *run) next(n int, most time.Duration) plan {
 	long := most > time.Minute
 	length := most / 6
 	if long {
@@ -77,7 +78,7 @@ func (r *run) next(n, kills int, most time.Duration) plan {
 	timed := func(kill func(k *killer, ctx context.Context, enough func() bool) error) func(context.Context, *killer) error {
 		return func(ctx context.Context, k *killer) error {
 			end := time.Now().Add(length)
-			return kill(k, ctx, func() bool { return time.Now().After(end) || !r.more(kills) })
+			return kill(k, ctx, func() bool { return time.Now().After(end) || !r.more() })
 		}
 	}
 	stepsOf := func(who role) func(context.Context, *killer) error {
@@ -100,7 +101,7 @@ func (r *run) next(n, kills int, most time.Duration) plan {
 }
 
 // progress prints a line now and then, until the function that it gives is called.
-func (r *run) progress(kills int) (stop func()) {
+func (r *run) progress() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -201,20 +201,29 @@ func (at *office) mind(ctx context.Context, again <-chan struct{}, b *broker.Bro
 		case <-ctx.Done():
 			return false
 		case <-at.handOver:
-			if ctx.Err() != nil { // it drains already: a service manager sends SIGTERM whatever was said before
-				return false
-			}
-			b.HandOver()
-			return true
+			return at.leave(ctx, b)
 		case <-again:
-			b.HandOver()
-			return true
+			return at.leave(ctx, b)
 		case <-at.hangups:
 			at.manager.say(reloading())
 			b.Reload(ctx) // says in the log what came of it
 			at.manager.say("READY=1")
 		}
 	}
+}
+
+// leave hands over once the keeper has everything, however long that takes: nobody would have it otherwise. False if ctx was done
+// before, since it drains then: a service manager sends SIGTERM whatever was said before.
+func (at *office) leave(ctx context.Context, b *broker.Broker) bool {
+	hint := time.AfterFunc(5*time.Second, func() {
+		at.logger.Warn("another broker shall go on, but there is no keeper that has everything; SIGINT lets go of all locks instead")
+	})
+	defer hint.Stop()
+	if ctx.Err() != nil || b.AwaitKept(ctx) != nil {
+		return false
+	}
+	b.HandOver()
+	return true
 }
 
 // needsRestart says what of a policy only a process takes up that starts with it.

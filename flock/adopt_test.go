@@ -1,0 +1,94 @@
+package flock
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// copyOf gives what the keeper gives back: another descriptor of the same description.
+func copyOf(t *testing.T, fd int) int {
+	t.Helper()
+	c, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	must(t, err)
+	return c
+}
+
+func TestCopyIsTakenBackAsLongAsItHoldsItsLock(t *testing.T) {
+	dir := publicDir(t)
+	o := newOpener(t, dir)
+	f := open(t, o, newFile(t, dir+"/file"))
+	if err := f.TryLock(Exclusive); err != nil {
+		t.Fatal(err)
+	}
+	got, err := o.Adopt(copyOf(t, f.fd), f.Path, f.Target, Exclusive)
+	must(t, err)
+	if same, err := o.Same(got); got.ID != f.ID || got.Engines != OFD|BSD || got.Network || !same || err != nil {
+		t.Errorf("got %+v, %v, %v, want that of %+v", got, same, err, f)
+	}
+	spare := copyOf(t, f.fd)
+	defer unix.Close(spare)
+	must(t, got.Unlock())
+	must(t, got.Close())
+	if _, err := o.Adopt(spare, f.Path, f.Target, Exclusive); !errors.Is(err, ErrNotHeld) {
+		t.Errorf("unlocked: %v, want %v", err, ErrNotHeld)
+	}
+}
+
+// Under a service manager each run has a mount namespace of its own, which is gone with it: its mounts are none of the next one's.
+func TestCopyFromAnotherMountNamespaceIsTakenBack(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a mount namespace")
+	}
+	dir := publicDir(t)
+	o := newOpener(t, dir)
+	path := newFile(t, dir+"/file")
+	fd := openElsewhere(path)
+	if fd < 0 {
+		t.Skip("needs root with mount namespaces of its own")
+	}
+	must(t, unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB))
+	f, err := o.Adopt(fd, path, path, Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Network {
+		t.Errorf("a file of this machine's disk is taken for one that may hang: %+v", f)
+	}
+	if same, err := o.Same(f); !same || err != nil {
+		t.Errorf("its name leads to it: %v, %v", same, err)
+	}
+	must(t, os.Rename(path, path+".old"))
+	newFile(t, path)
+	if same, err := o.Same(f); same || err != nil {
+		t.Errorf("its name leads to another file: %v, %v", same, err)
+	}
+}
+
+// openElsewhere opens a file in a mount namespace that is gone when it returns; -1 where none can be had.
+func openElsewhere(path string) int {
+	fd := make(chan int)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() { // the one thread that may not end, and whose namespace /proc/self shows
+			defer runtime.UnlockOSThread()
+			fd <- openElsewhere(path)
+			return
+		}
+		// Never unlocked: the thread ends with the goroutine, and its namespace with it.
+		if unix.Unshare(unix.CLONE_NEWNS) != nil {
+			fd <- -1
+			return
+		}
+		n, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			n = -1
+		}
+		fd <- n
+	}()
+	return <-fd
+}
