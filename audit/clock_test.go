@@ -79,3 +79,48 @@ func TestAWallClockSetByAYearChangesNoHoldAndNoOrder(t *testing.T) {
 		}
 	}
 }
+
+// In each boot the boot clock of a hold is a reading of that boot's clock, also when the hold is older than the boot.
+func TestAHoldsBootClockCountsFromThePresentBoot(t *testing.T) {
+	dir := t.TempDir() + "/audit"
+	now, boot := time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC), 9*time.Hour
+	c := Config{Dir: dir, BootID: bootA, FS: fast, Now: func() time.Time { return now }, Boot: func() time.Duration { return boot }}
+	l := openLog(t, c)
+	id := putRec(t, l, grant("/srv/a"), true)
+	lost := must(t, l, grant("/srv/b"))
+	must(t, l, &Record{Event: EventLost, ID: lost})
+	granted := now
+	check := func(want time.Duration) {
+		t.Helper()
+		if wall, since := l.Replayed().Holds()[0].Grant.Time, l.Replayed().Holds()[0].Grant.Boot; since != want || !wall.Equal(granted) {
+			t.Errorf("granted at %v %v, want %v %v", wall, since, granted, want)
+		}
+	}
+	again := func() {
+		t.Helper()
+		must(t, l, &Record{Event: EventStop})
+		state := l.State()
+		closeLog(t, l)
+		l = openLog(t, c)
+		sameState(t, "replayed", l.Replayed(), state)
+	}
+	now, boot = now.Add(time.Hour), boot+time.Hour
+	again()
+	check(9 * time.Hour)
+	now, boot, c.BootID = now.Add(24*time.Hour), time.Minute, bootB
+	again()
+	check(9 * time.Hour) // as the boot before has written it
+	now, boot = now.Add(time.Hour), boot+time.Hour
+	now = now.Add(365 * 24 * time.Hour) // set: in one boot that is no matter
+	again()
+	check(time.Minute - 25*time.Hour)
+	r := grant("/srv/a")
+	r.Event, r.ID, r.Gap = EventResume, id, time.Second
+	must(t, l, r)
+	again()
+	check(time.Minute - 25*time.Hour)
+	if lost := l.Replayed().Lost(); len(lost) != 1 || lost[0].Grant.Boot != time.Minute-25*time.Hour {
+		t.Errorf("lost %+v", lost)
+	}
+	verifyClean(t, dir)
+}

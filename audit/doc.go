@@ -99,8 +99,9 @@
 //	suppressed                count records were left out
 //	keeper                    the keeper went away, came back, takes no more (code); count: of its entries
 //	checkpoint                count held records follow, which are all holds; numbers up to last are reserved
-//	held                      one of them: the fields of its grant, time and boot included, but seq. code "ending": broken
-//	                          or expired, in its grace; code "lost": could not be had again
+//	held                      one of them: the fields of its grant, time included, but seq. boot is the reading at time of the
+//	                          checkpoint's own clock, negative if that has begun later. code "ending": broken or expired, in
+//	                          its grace; code "lost": could not be had again
 //	rotate                    the head of a segment is complete. target: the segment before. code: first, opened (lockerd
 //	                          was started), size, write-error, sync-error, deleted, truncated; text: the error
 //	gap                       the records first to last are not on file: code deleted or truncated: they were in target,

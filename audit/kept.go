@@ -125,8 +125,8 @@ func (k *kept) hold() Hold {
 	return h
 }
 
-// equal compares all but the size, which is an estimate.
-func (k *kept) equal(o *kept) bool {
+// equal compares all but the size, which is an estimate, and, in another boot, the boot clock.
+func (k *kept) equal(o *kept, anotherBoot bool) bool {
 	if k == o {
 		return true
 	}
@@ -136,5 +136,8 @@ func (k *kept) equal(o *kept) bool {
 	}
 	a.kind, b.kind = nil, nil
 	a.size, b.size = 0, 0
+	if anotherBoot {
+		a.boot, b.boot = 0, 0
+	}
 	return a == b
 }

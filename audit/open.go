@@ -60,7 +60,6 @@ func open(c Config, d *dir) (*Log, error) {
 		seq:   past.next - 1, prev: past.hash, written: past.next - 1, writtenHash: past.hash, synced: past.next - 1,
 		before: past.newest,
 	}
-	l.state.bootID = c.BootID // as soon as the first checkpoint is written
 	l.debris = past.spares
 	l.moved = sync.NewCond(&l.mu)
 	if c.FS != nil {
@@ -70,6 +69,8 @@ func open(c Config, d *dir) (*Log, error) {
 		l.most = DefaultSegmentSize
 	}
 	l.clock.now, l.clock.boot = c.Now, c.Boot
+	wall, boot := l.clock.read()
+	l.state.inBoot(c.BootID, wall, boot) // as the first checkpoint says
 	if past.recovered != nil {
 		l.opening = []Record{*past.recovered}
 	}

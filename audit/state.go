@@ -4,14 +4,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Hold is what a checkpoint keeps of a grant.
 type Hold struct {
-	// Grant is the grant record as it was written, Seq = ID, Event = EventGrant. Code, Text, Count, SHA256,
-	// By, Held, First, Last, Gap, BootID, Synced and Prev are not
-	// kept. After a resume it has that record's fields, but still
-	// the id, the time and the boot clock of the grant.
+	// Grant is the grant record as it was written, Seq = ID, Event = EventGrant. Code, Text, Count, SHA256, By,
+	// Held, First, Last, Gap, BootID, Synced and Prev are not kept. After a resume it has that record's fields,
+	// but still the id, the time and the boot clock of the grant. Boot counts from the boot that BootID names:
+	// it is negative when the hold is older.
 	Grant  Record
 	Ending bool // broken or expired, in its grace
 }
@@ -199,8 +200,32 @@ func (s *State) checkpoint(fn func(k *kept)) {
 	}
 }
 
-// differs returns the lowest id of a hold that is not the same in both states, 0 if they are equal.
+// inBoot takes the state to another boot, where the clocks are at wall and boot: all holds that are older are as much
+// older by the one as by the other.
+func (s *State) inBoot(id string, wall time.Time, boot time.Duration) {
+	if id == s.bootID {
+		return
+	}
+	s.bootID = id
+	if id == "" {
+		return
+	}
+	for _, holds := range []map[uint64]*kept{s.live, s.lost} {
+		for _, k := range holds {
+			if k.time == noTime {
+				continue
+			}
+			next := *k // a State made by clone may share k
+			next.boot = int64(boot - wall.Sub(timeOf(k.time)))
+			holds[k.id] = &next
+		}
+	}
+}
+
+// differs returns the lowest id of a hold that is not the same in both states, 0 if they are equal. In another boot the same
+// hold has another boot clock.
 func (s *State) differs(o *State) uint64 {
+	anotherBoot := s.bootID != o.bootID
 	var least uint64
 	note := func(id uint64) {
 		if least == 0 || id < least {
@@ -208,7 +233,7 @@ func (s *State) differs(o *State) uint64 {
 		}
 	}
 	s.checkpoint(func(k *kept) {
-		if other := o.find(k.id); other == nil || !k.equal(other) {
+		if other := o.find(k.id); other == nil || !k.equal(other, anotherBoot) {
 			note(k.id)
 		}
 	})

@@ -53,7 +53,7 @@ type blob struct {
 	dev, ino uint64
 	due      time.Duration // boot clock: end of the lease, or of the grace; 0: none
 	grace    time.Duration
-	began    time.Duration // boot clock
+	began    time.Duration // boot clock; negative: before the machine was started
 	round    uint64        // of a place: its rank among the waiting, and
 	arrival  uint64        // within the round
 	tag      string
@@ -117,11 +117,12 @@ func parseBlob(b []byte) (*blob, error) {
 	}
 	k.tag, b = string(b[:tag]), b[tag:]
 	path := int(binary.BigEndian.Uint16(b))
-	if b = b[2:]; len(b) != path || path > 0 && k.flags&flagPathLeft != 0 || k.due < 0 || k.grace < 0 || k.began < 0 {
+	if b = b[2:]; len(b) != path || path > 0 && k.flags&flagPathLeft != 0 || k.due < 0 || k.grace < 0 {
 		return nil, errBlob
 	}
 	k.path = string(b)
-	if k.session == 0 || k.life == wire.Attached && k.tag != "" {
+	// A detached hold that was claimed again from the log, which does not tell whose session it was, has none.
+	if k.session == 0 && (k.kind == keptWait || k.life == wire.Attached) || k.life == wire.Attached && k.tag != "" {
 		return nil, errBlob
 	}
 	return k, nil

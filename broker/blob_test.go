@@ -23,7 +23,9 @@ func blobs() []*blob {
 	last.life, last.tag = wire.Detached, strings.Repeat("t", wire.MaxTag)
 	last.path = "/" + strings.Repeat("y", maxBlob-blobHead-wire.MaxTag-1)
 	bytes.flags, bytes.grace, bytes.path = flagResumes|flagEnding|flagBundle, wire.MaxGrace, "/\xff\n\x00\u202e"
-	return []*blob{&base, &detached, &wait, &long, &last, &bytes}
+	old := detached // of an earlier boot, claimed again
+	old.session, old.request, old.began = 0, 0, -24*time.Hour
+	return []*blob{&base, &detached, &wait, &long, &last, &bytes, &old}
 }
 
 func TestABlobIsReadAsItWasWrittenAndFitsTheKeeper(t *testing.T) {

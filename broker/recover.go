@@ -151,9 +151,7 @@ func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
 	case h.ending:
 		at = x.boot() + info.grace
 	case !info.expires.IsZero():
-		// No longer than it was granted for: the wall clock may have been set back since, or not yet be set.
-		left := min(info.expires.Sub(x.now()), info.expires.Sub(info.since))
-		at = x.boot() + max(left, time.Millisecond)
+		at = max(info.began+info.expires.Sub(info.since), x.boot()+time.Millisecond)
 	}
 	info.due.at = 0
 	x.table.restore(h)
@@ -166,11 +164,20 @@ func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
 	}
 }
 
+// beganOf is when a hold of the log was granted, on the boot clock. Within one boot the log knows, whatever the wall clock has been
+// set to since. Of another boot the wall clock has to tell; but it may have been set back, or not yet be set: not later than now.
+func (x *restoring) beganOf(g *audit.Record) time.Duration {
+	if x.sameBoot {
+		return min(g.Boot, x.boot())
+	}
+	return min(x.boot()-x.now().Sub(g.Time), x.boot())
+}
+
 // infoOfRecord is what the record of a grant says of its hold.
 func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 	info := &holdInfo{
 		file: file, path: g.Path, target: g.Target, rests: restsOf(file.Engines), life: wire.Detached, tag: g.Tag, reason: g.Reason, rule: g.Rule,
-		grace: g.Grace, since: g.Time, began: x.boot() - x.now().Sub(g.Time), expires: g.Expires, by: g.Session, request: g.Request, resumes: g.Request != 0,
+		grace: g.Grace, since: g.Time, began: x.beganOf(g), expires: g.Expires, by: g.Session, request: g.Request, resumes: g.Request != 0,
 		who: &who{
 			peer: authz.PeerFor(g.UID, g.GID, nil), user: g.User, login: g.LoginUID, hasLogin: g.HasLogin, start: g.Start,
 			command: g.Command, restored: true,

@@ -32,7 +32,7 @@ func (x *restoring) fromLog(old audit.Hold) {
 			x.record(g, audit.EventDeath, "its process died while lockerd was not running")
 			return
 		}
-	case !g.Expires.IsZero() && !g.Expires.After(x.now()):
+	case !g.Expires.IsZero() && x.beganOf(&g)+g.Expires.Sub(g.Time) <= x.boot():
 		x.record(g, audit.EventExpire, leaseOver)
 		return
 	}
