@@ -16,29 +16,29 @@ import (
 
 // benchMemory measures what a hold costs lockerd, in bytes of resident memory, and how long a list of many takes.
 func (d *benchDir) benchMemory(b *testing.B, row func(...string)) {
-	const holds = 10000
+	holds := manyHolds(b)
 	s := d.startLockerd(b, false)
 	defer s.stop()
-	first := dialBench(s.socket, true)
-	idle := rss(b, s.cmd.Process.Pid)
-	row("memory of an idle lockerd, MiB", "", format(float64(idle)/(1<<20)), "")
+	conns := []*benchConn{dialBench(s.socket, true), dialBench(s.socket, true)} // each may hold 8,000
+	idle := rss(b, s.broker(b))
+	row("memory of an idle lockerd, MiB: broker, and keeper", "", format(float64(idle)/(1<<20))+", "+format(float64(rss(b, s.cmd.Process.Pid))/(1<<20)), "")
 	var ids []uint64
 	for i := range holds {
 		path := filepath.Join(d.files, fmt.Sprint("hold-", i))
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			b.Fatal(err)
 		}
-		ids = append(ids, first.lock(path, wire.Attached))
+		ids = append(ids, conns[i%2].lock(path, wire.Attached))
 	}
-	row("memory of a hold, bytes (10,000 held)", "", format(float64(rss(b, s.cmd.Process.Pid)-idle)/holds), "")
+	row("memory of a hold in the broker, bytes ("+fmt.Sprint(holds)+" held)", "", format(float64(rss(b, s.broker(b))-idle)/float64(holds)), "")
 	t0 := time.Now()
 	out, err := exec.Command(filepath.Join(d.dir, "locker"), "list", "--json", "--socket", s.socket).Output()
 	if err != nil || strings.Count(string(out), `"id"`) != holds {
 		b.Fatalf("list of %d holds: %v, %d shown", holds, err, strings.Count(string(out), `"id"`))
 	}
-	row("locker list --json of 10,000 holds, ms", "", format(float64(time.Since(t0).Microseconds())/1e3), "")
-	for _, id := range ids {
-		first.unlock(id)
+	row("locker list --json of "+fmt.Sprint(holds)+" holds, ms", "", format(float64(time.Since(t0).Microseconds())/1e3), "")
+	for i, id := range ids {
+		conns[i%2].unlock(id)
 	}
 }
 
@@ -48,12 +48,12 @@ func (d *benchDir) benchConnections(b *testing.B, row func(...string)) {
 	s := d.startLockerd(b, false)
 	defer s.stop()
 	first := dialBench(s.socket, true)
-	before := rss(b, s.cmd.Process.Pid)
+	before := rss(b, s.broker(b))
 	var conns []*benchConn
 	for range connections {
 		conns = append(conns, dialBench(s.socket, true))
 	}
-	row("memory of a connection, bytes (1,000 open)", "", format(float64(rss(b, s.cmd.Process.Pid)-before)/connections), "")
+	row("memory of a connection, bytes (1,000 open)", "", format(float64(rss(b, s.broker(b))-before)/connections), "")
 	for _, c := range append(conns, first) {
 		c.c.Close()
 	}

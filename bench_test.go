@@ -65,7 +65,9 @@ func BenchmarkBesideEcho(b *testing.B) {
 	row("one file, 64 clients: grants/s", "", format(median(same, func(r benchResult) float64 { return r.Rate })), "")
 	row("one file, 64 clients: max/min grants of a client", "", format(median(same, func(r benchResult) float64 { return r.Spread })), "")
 	row("one file, 64 clients: overlapping grants", "0 wanted", format(median(same, func(r benchResult) float64 { return float64(r.Overlaps) })), "")
+	d.benchKeeping(b, row)
 	d.benchMemory(b, row)
+	d.benchRestart(b, row)
 	d.benchConnections(b, row)
 	d.benchColdStart(b, row)
 	fmt.Printf("\n%s\n", out.String())
@@ -199,8 +201,10 @@ func (d *benchDir) startEcho(b *testing.B, oneCPU bool) *benchServer {
 	return d.start(b, cmd, socket)
 }
 
-func (d *benchDir) startLockerd(b *testing.B, oneCPU bool) *benchServer {
-	return d.start(b, benchCommand(oneCPU, filepath.Join(d.dir, "lockerd"), "--config", d.policy), filepath.Join(d.dir, "run", "s"))
+// startLockerd starts keeper and broker, by the program before, if any.
+func (d *benchDir) startLockerd(b *testing.B, oneCPU bool, before ...string) *benchServer {
+	argv := append(before, filepath.Join(d.dir, "lockerd"), "--config", d.policy)
+	return d.start(b, benchCommand(oneCPU, argv[0], argv[1:]...), filepath.Join(d.dir, "run", "s"))
 }
 
 // load runs one load process against a server, stops the server, and gives what was measured.
@@ -276,7 +280,9 @@ func runLoad(kind, socket, files string, clients int) benchResult {
 	var end time.Time
 	for i := range clients {
 		wg.Go(func() {
+			mu.Lock() // one after the other: connections without a first frame are limited
 			c := dialBench(socket, kind != "echo")
+			mu.Unlock()
 			path := filepath.Join(files, fmt.Sprint("file-", i))
 			if kind == "contended" {
 				path = filepath.Join(files, "file-0")
