@@ -36,11 +36,8 @@ func (b *Broker) mindKeeper(ctx context.Context) {
 func (b *Broker) loseKeeper() {
 	b.mu.Lock()
 	conn := b.keeping.conn
-	b.keeping.conn, b.keeping.ready = nil, false
-	if b.keeping.again == nil {
-		b.keeping.again = make(chan struct{})
-		b.append(&audit.Record{Event: audit.EventKeeper, Code: "gone", Text: "grants wait until it is back"})
-	}
+	b.keeping.conn = nil
+	b.pauseGrants()
 	b.mu.Unlock()
 	if conn != nil {
 		conn.Close()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"locker/audit"
 	"locker/keeper"
 	"locker/wire"
 )
@@ -43,9 +44,19 @@ func (b *Broker) keepHold(id uint64, r *request, info *holdInfo, k key) error {
 	data := b.blobOf(info, k, m).append(buf[:0])
 	err := b.keeping.conn.Put(keeper.Entry{ID: id, Blob: data, Lock: info.file.FD(), Holder: holderOf(info)})
 	if errors.Is(err, keeper.ErrGone) {
+		b.pauseGrants() // we may be the first to notice
 		return errKeeperGone
 	}
 	return err
+}
+
+// pauseGrants has grants wait until a keeper has everything. The caller holds mu.
+func (b *Broker) pauseGrants() {
+	b.keeping.ready = false
+	if b.keeping.again == nil {
+		b.keeping.again = make(chan struct{})
+		b.append(&audit.Record{Event: audit.EventKeeper, Code: "gone", Text: "grants wait until it is back"})
+	}
 }
 
 // holderOf gives the pidfd that goes with a hold: of an attached one, which ends with its process.

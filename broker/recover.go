@@ -137,9 +137,25 @@ func (x *restoring) holdOn(e keeper.Entry, k *blob, g audit.Record, ending bool,
 		info.who = info.session.who
 	} else {
 		closeHolder(e)
+		if info.resumes {
+			x.awaitAsker(info)
+		}
 	}
 	h.ending = ending
 	x.enterRestored(h, info, k)
+}
+
+// awaitAsker has the session that asked for a detached hold be away, too, if its process lives: the answer may not have reached it,
+// and then it comes back to ask for it again.
+func (x *restoring) awaitAsker(info *holdInfo) {
+	if info.by == 0 || x.sessions[info.by] != nil {
+		return
+	}
+	if pidfd := sameAsThen(info.who.peer.PID, info.who.start); pidfd >= 0 {
+		asker := *info.who
+		asker.peer.PidFD = pidfd
+		x.addAway(info.by, &asker, resumeVersion)
+	}
 }
 
 // enterRestored puts a hold of an earlier run into the table and our books, with the deadline that it had.

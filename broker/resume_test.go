@@ -102,6 +102,30 @@ func TestALockSentAgainHasTheAnswerThatGotLost(t *testing.T) {
 	}
 }
 
+func TestADetachedLockAloneHasTheAnswerThatGotLost(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		r, s := withKeeper(t, nil)
+		p := r.dial2()
+		m := detached(r.file("a"))
+		id := p.send(m)
+		want := grants(t, p.answer(id))
+		s.crash()
+		if both {
+			s.end()
+			s.start()
+		}
+		s.back()
+		if ids := p.resumed(r); len(ids) != 0 {
+			t.Errorf("%v: a detached hold is no session's", ids)
+		}
+		p.repeat(id, m)
+		if got := grants(t, p.answer(id)); !slices.Equal(got, want) {
+			t.Errorf("both dead: %v: got %+v, want %+v", both, got, want)
+		}
+		r.halt()
+	}
+}
+
 func TestNobodyElseTakesASessionOver(t *testing.T) {
 	r, s := withKeeper(t, func(r *rig) {
 		r.policy = rules(r.files, "allow = [\"FILES\"]\n[[rule]]\nname = \"all\"\nusers = [\"*\"]\npaths = [\"FILES\"]\ncan = [\"lock\"]\n")

@@ -53,6 +53,8 @@ func (x *restoring) fromLog(old audit.Hold) {
 		h.owner = owner{uid: g.UID, session: g.Session}
 		info.session = x.addAway(g.Session, info.who, resumeVersion)
 		info.who = info.session.who
+	} else if x.sameBoot && info.resumes {
+		x.awaitAsker(info)
 	}
 	x.enterRestored(h, info, nil)
 	x.record(g, audit.EventResume, "claimed again")
