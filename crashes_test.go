@@ -58,7 +58,7 @@ func scriptSlay(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		d.forget()
 		ts.Check(syscall.Kill(old, unix.SIGKILL))
-		if !d.awaitEvent("READY=1") {
+		if !d.awaitEvent(brokerReady) {
 			ts.Fatalf("no other broker became ready")
 		}
 		if now := d.broker(); now == 0 || now == old {
@@ -82,7 +82,7 @@ func scriptUpgrade(ts *testscript.TestScript, neg bool, args []string) {
 	heeded := eventually(func() bool {
 		return d.cmd.Process.Signal(unix.SIGUSR2) == nil && d.awaitEventFor("RELOADING=1", 3*time.Second)
 	})
-	if !heeded || !d.awaitEvent("READY=1") {
+	if !heeded || !d.awaitEvent(brokerReady) {
 		ts.Fatalf("SIGUSR2 was not heeded")
 	}
 	if now := d.broker(); now == 0 || now == old {
@@ -90,6 +90,9 @@ func scriptUpgrade(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	d.fds = d.descriptors()
 }
+
+// brokerReady is what a broker says when it lets clients in, and not at the end of a reload.
+const brokerReady = "READY=1\nSTATUS=serving "
 
 // forget drops the messages that have come until now.
 func (d *daemon) forget() {

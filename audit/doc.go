@@ -54,7 +54,7 @@
 //	mode        "exclusive" or "shared"
 //	rests       what the hold rests on: a list of "ofd", "flock", …
 //	life        "attached" or "detached"
-//	session     of an attached owner, a number
+//	session     of an attached owner, a number; of a detached one, the session that asked, if it can come back
 //	tag         of a detached owner
 //	reason      the client's own words
 //	rule        the rule or deny that decided

@@ -104,7 +104,7 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 		rec.Rests, rec.Rule, rec.Expires = restNames[info.rests&3], info.rule, info.expires
 		rec.Waited = boot - r.began
 		if info.resumes { // of others a request that is sent again is another one
-			rec.Request = r.id
+			rec.Session, rec.Request = r.s.id, r.id
 		}
 		seq, err := b.log.Append(&rec)
 		if err == nil {

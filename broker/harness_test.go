@@ -157,6 +157,9 @@ func (r *rig) checkReplay() {
 	}
 	for _, h := range r.log.State().Holds() {
 		g := h.Grant
+		if g.Life == wire.Detached.String() {
+			g.Session = 0 // who asked, not who owns
+		}
 		log = append(log, fmt.Sprintf("%d %d:%d %s %d %d %q %q %v", g.Seq, g.Dev, g.Ino, g.Mode, g.UID, g.Session, g.Tag, g.Path, h.Ending))
 	}
 	if !slices.Equal(table, log) {

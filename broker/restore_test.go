@@ -161,7 +161,9 @@ func TestALogThatWasLostLosesNoLockAndNoNumber(t *testing.T) {
 func TestWhenBothHaveDiedHoldsAreClaimedAgainFromTheLog(t *testing.T) {
 	r, s := withKeeper(t, nil)
 	p := r.dial2()
-	at, gone, de := p.granted(attached(r.file("a"))), p.granted(attached(r.file("x"))), p.granted(detached(r.file("b")))
+	at, gone := p.granted(attached(r.file("a"))), p.granted(attached(r.file("x")))
+	unheard := p.send(detached(r.file("b")))
+	de := grants(t, p.answer(unheard))
 	dying := startChild(t, "keen", r.socket, r.file("c"))
 	v1 := r.dial()
 	v1.granted(attached(r.file("d")))
@@ -196,6 +198,10 @@ func TestWhenBothHaveDiedHoldsAreClaimedAgainFromTheLog(t *testing.T) {
 	}
 	if ids := p.resumed(r); !slices.Equal(ids, []uint64{at[0].ID}) {
 		t.Errorf("%v: what is lost is not among them", ids)
+	}
+	p.repeat(unheard, detached(r.files+"/b"))
+	if g := grants(t, p.answer(unheard)); g[0].ID != de[0].ID || g[0].Already {
+		t.Errorf("%+v, want %+v as if for the first time", g, de)
 	}
 	s.leave() // and the keeper has them again
 	if ids := s.inKeeper(nil); !slices.Equal(ids, []uint64{at[0].ID, de[0].ID}) {

@@ -21,7 +21,7 @@
 // # Limits
 //
 //	blob           at most 512 bytes
-//	entries        (RLIMIT_NOFILE - 32) / 2; the broker is told, and counts
+//	entries        (RLIMIT_NOFILE - 64) / 2; the broker is told, and counts
 //	brokers        one at a time; others wait in the backlog
 //	peers          root and the keeper's own uid, SO_PEERCRED; the socket has mode 0600
 //	a broker that does not read the answer it asked for is sent away after 10 s

@@ -147,14 +147,13 @@ func newSender(conn *net.UnixConn) (*sender, error) {
 // send is one sendmsg(2). Descriptors of -1 are none; m.set is made to say so.
 func (s *sender) send(m *message, lock, holder int) error {
 	n := 0
-	oob := s.some[maxRights]
 	for i, fd := range [maxRights]int{lock, holder} {
 		if fd >= 0 {
 			m.set |= withLock << i
 			n++
 		}
 	}
-	oob = s.some[n]
+	oob := s.some[n]
 	at := unix.CmsgLen(0)
 	for _, fd := range [maxRights]int{lock, holder} {
 		if fd >= 0 {

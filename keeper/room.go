@@ -4,8 +4,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserve is how many descriptors are for anything but entries: the process's own, and those of one more message.
-const reserve = 32
+// reserve is how many descriptors are for anything but entries: the process's own, a message's that is coming, and half of it for
+// what is dropped and not yet closed.
+const reserve = 64
 
 // descriptorsForEntries is how many descriptors entries may have. RLIMIT_NOFILE, getrlimit(2). It is asked anew each time: prlimit(2)
 // changes it from outside.

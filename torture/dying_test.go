@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -49,16 +50,33 @@ func embalm(pid int) (rs remains) {
 	return rs
 }
 
-// listeningLast puts the sockets that listen at the end: the process has dropped its connections and can still be connected to.
-func (rs remains) listeningLast() {
+// listeningLast puts the sockets that listen at the end: the process has dropped its connections and can still be connected to. It
+// reports whether there are any.
+func (rs remains) listeningLast() (any bool) {
 	for i, end := 0, len(rs); i < end; {
 		if on, err := unix.GetsockoptInt(rs[i], unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && on != 0 {
 			end--
-			rs[i], rs[end] = rs[end], rs[i]
+			rs[i], rs[end], any = rs[end], rs[i], true
 			continue
 		}
 		i++
 	}
+	return any
+}
+
+// pretend makes a socket at a keeper's place that can be connected to, and is never answered from: what is left of a dying keeper, for where we
+// may not copy its own.
+func pretend(path string) (remains, error) {
+	os.Remove(path)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), os.Chmod(path, 0o600), unix.Listen(fd, 16)); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return remains{fd}, nil
 }
 
 // bury closes all but the last, one after the other, over some time in all.

@@ -16,6 +16,7 @@ import (
 type killer struct {
 	*run
 	random  *rand.Rand
+	slow    int           // of 100 kills so many are slow
 	clients int           // in 100 kills so many of a client
 	due     chan struct{} // asks for one
 }
@@ -48,11 +49,11 @@ func (k *killer) atRandom(ctx context.Context, enough func() bool) error {
 		r := k.whose()
 		var err error
 		switch p := k.random.IntN(100); {
-		case p < 20:
+		case p < k.slow:
 			k.slowly(ctx, r)
-		case p < 26 && r == brokerRole:
+		case p < k.slow+6:
 			k.now(r, handOver)
-		case p < 30 && r == brokerRole:
+		case p < k.slow+10 && r == brokerRole:
 			err = k.quietly(ctx)
 		default:
 			k.now(r, plainKill)
@@ -91,14 +92,19 @@ func (k *killer) slowly(ctx context.Context, r role) {
 	defer k.allow(r)
 	rs := embalm(p.pid)
 	k.random.Shuffle(len(rs), func(i, j int) { rs[i], rs[j] = rs[j], rs[i] })
-	listens := k.random.IntN(2) == 0
-	if listens {
-		rs.listeningLast()
-	}
+	last := k.random.IntN(2) == 0
+	listens := last && rs.listeningLast()
 	k.kill(p, slowKill)
 	<-p.gone
 	rest := rs.bury(k.random, upTo(k.random, 10*time.Millisecond))
-	if listens && r == keeperRole {
+	if last && r == keeperRole {
+		if !listens {
+			more, err := pretend(k.keeper)
+			if err != nil {
+				k.report(finding{kind: "end", text: fmt.Sprintf("pretend to be a keeper: %v", err)})
+			}
+			rest = append(rest, more...)
+		}
 		k.believe(ctx)
 	} else {
 		pause(upTo(k.random, 10*time.Millisecond))

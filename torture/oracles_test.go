@@ -25,6 +25,12 @@ func TestTheHarnessFindsNothingWhereNobodyIsKilled(t *testing.T) {
 		}})
 	}
 	t.Logf("\n%s%s", r.table(), r.mixture())
+	if err := r.log.check([]span{{token: 1 << 60}}, r.files(), nil); err == nil {
+		t.Error("an answered grant that is not in the log was not missed")
+	}
+	if err := r.log.check(nil, r.files(), []uint64{1 << 60}); err == nil {
+		t.Error("a gap that is not in the log was not missed")
+	}
 }
 
 // A step that is in the code and not in the drill would never be died at; one that is only in the drill would be waited for in vain.

@@ -97,7 +97,7 @@ func (r *run) play(p plan) bool {
 	r.crowd = r.gather(p.mix)
 	var others sync.WaitGroup
 	others.Go(func() { r.judge(ctx) })
-	k := &killer{run: r, random: random, clients: p.clients, due: make(chan struct{}, 1)}
+	k := &killer{run: r, random: random, slow: 20, clients: p.clients, due: make(chan struct{}, 1)}
 	seed := random.Uint64()
 	others.Go(func() { r.crowd.thin(ctx, rand.New(rand.NewPCG(seed, 1)), k.due) })
 	err := r.settle(p.mix.Quiet)

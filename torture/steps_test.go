@@ -13,11 +13,10 @@ import (
 var steps = [roles][]string{
 	brokerRole: {
 		"grant.opened=0.03", "grant.locked=0.03", "grant.looked=0.03", "grant.numbered=0.03", "grant.put=0.03", "grant.entered=0.03", "grant.written=0.03", "grant.answered=0.03",
-		"wait.kept=0.03",
+		"wait.kept=0.03", "resume.taken=0.2", // clients resume what the last one has left, so not behind one that died without a keeper
 		"release.marked=0.03", "release.unlocked=0.03", "release.dropped=0.03", "release.written=0.03", "release.answered=0.03",
 		"start.listed=1", "start.log=1", "start.restored=1", "start.synced=1", "start.accepting=1",
 		"keeper.gone=1", "keeper.redialed=1", "keeper.resent=1", "keeper.again=1",
-		"resume.taken=0.2",
 	},
 	keeperRole: {"keeper.accepted=0.5", "keeper.put-received=0.03", "keeper.put-kept=0.03", "keeper.drop-received=0.03", "keeper.listed=0.5", "keeper.synced=0.5"},
 }

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -109,12 +107,16 @@ func (s *supervisor) launch(r role) {
 	p := &incarnation{role: r, cmd: cmd, pid: cmd.Process.Pid, step: name, gone: make(chan struct{})}
 	s.mu.Lock()
 	s.current[r], s.down[r] = p, false
+	late := s.ending
 	s.mu.Unlock()
 	s.started(r, p.pid, step)
 	s.reaped.Go(func() {
 		cmd.Wait()
 		s.died(p)
 	})
+	if late { // end has not seen it
+		cmd.Process.Kill()
+	}
 }
 
 func (s *supervisor) log(r role) string { return filepath.Join(s.dir, r.String()+".log") }
@@ -157,14 +159,14 @@ func tail(name string) string {
 	return string(text[max(0, len(text)-4000):])
 }
 
-// now gives the running process of a role.
+// of gives the running process of a role.
 func (s *supervisor) of(r role) *incarnation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current[r]
 }
 
-// withhold says that a role is not to be started again when it dies; allow starts it.
+// withhold says that a role is not to be started again when it dies; allow takes that back and starts it.
 func (s *supervisor) withhold(r role) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,7 +185,7 @@ func (s *supervisor) allow(r role) {
 
 const handOver = "SIGTERM"
 
-// kill ends a process, unless it has ended already; it reports whether it did.
+// kill ends a process, unless it has ended already.
 func (s *supervisor) kill(p *incarnation, how string) {
 	sig := unix.SIGKILL
 	if how == handOver {
@@ -197,46 +199,6 @@ func (s *supervisor) kill(p *incarnation, how string) {
 	s.said("%v %d is to be ended: %s", p.role, p.pid, how)
 	// Not yet waited for, or cmd.Process would say so: the pid is nobody else's.
 	p.cmd.Process.Signal(sig)
-}
-
-// status asks the broker how it is, over one connection, which comes back to each new one.
-func (s *supervisor) status(ctx context.Context) (*client.Status, error) {
-	s.asking.Lock()
-	defer s.asking.Unlock()
-	if s.asks == nil {
-		c, err := client.Dial(ctx, s.socket)
-		if err != nil {
-			return nil, err
-		}
-		s.asks = c
-	}
-	st, err := s.asks.Status(ctx)
-	if err != nil && ctx.Err() == nil {
-		s.asks.Close()
-		s.asks = nil
-	}
-	return st, err
-}
-
-// settled waits until both serve, and know each other.
-func (s *supervisor) settled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("broker and keeper do not serve again within %v", patience))
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		generation, asked := s.generation(), now()
-		broker, keeper := s.of(brokerRole), s.of(keeperRole)
-		st, err := s.status(ctx)
-		if err == nil && int(st.BrokerPID) == broker.pid && (int(st.KeeperPID) == keeper.pid || s.bug == bugNoKeeper) && s.close(generation, asked) {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // end ends both for good.
