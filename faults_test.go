@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -122,4 +123,22 @@ func scriptDamage(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = f.WriteAt([]byte{text[at] ^ 1}, int64(at))
 	ts.Check(err)
 	ts.Check(f.Close())
+}
+
+// readOnly DIR COMMAND...: where DIR cannot be written, whoever one is. mount(8), bind.
+func readOnly(args []string) error {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount(args[0], args[0], "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount on %s: %w", args[0], err)
+	}
+	if err := unix.Mount("", args[0], "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("make %s read-only: %w", args[0], err)
+	}
+	return become(args[1:])
 }

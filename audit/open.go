@@ -3,6 +3,8 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,6 +63,11 @@ func open(c Config, d *dir) (*Log, error) {
 		before: past.newest,
 	}
 	l.debris = past.spares
+	for _, name := range past.spares { // ours get other names: "file exists" would hide why nothing can be made
+		if n, err := strconv.Atoi(strings.TrimPrefix(name, sparePrefix)); err == nil {
+			l.spares = max(l.spares, n)
+		}
+	}
 	l.moved = sync.NewCond(&l.mu)
 	if c.FS != nil {
 		l.fs = c.FS(d)

@@ -64,7 +64,7 @@ func TestALogOnAReadOnlyDiskIsOpenedForReleases(t *testing.T) {
 			if _, err := l.Append(grant("/srv/c")); !errors.Is(err, ErrFailed) || !errors.Is(err, unix.EROFS) {
 				t.Errorf("grant: %v", err)
 			}
-			if h := l.Health(); !errors.Is(h.Err, unix.EROFS) {
+			if h := l.Health(); !errors.Is(h.Err, unix.EROFS) || !errors.Is(h.SpareErr, unix.EROFS) {
 				t.Errorf("health %+v", h)
 			}
 			end := must(t, l, release(held))

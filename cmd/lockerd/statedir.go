@@ -49,7 +49,7 @@ func logHolder(auditDir string) int {
 func takeLock(path string) (fd, before int, err error) {
 	fd, err = unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return -1, 0, err
+		return -1, 0, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	before = pidIn(fd)
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
