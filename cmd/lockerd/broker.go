@@ -114,12 +114,13 @@ func (at *office) open() error {
 func runBroker(at *office) error {
 	ctx, stop := context.WithCancel(at.drain)
 	defer stop()
-	starting, started := at.untilHandOver(ctx)
-	defer started()
 	config := broker.Config{Policy: at.policy, Logger: at.logger, Version: version, Reload: at.reload, BootID: bootID(), NeedsRestart: at.needsRestart}
 	// Before the log is opened: the numbers of the holds there are a floor for its own, should it have been lost.
 	if at.options.keeper != noKeeper && !keeper.Seeded("no-keeper") {
-		if err := at.takeKeeper(starting, &config); err != nil {
+		starting, started := at.untilHandOver(ctx)
+		err := at.takeKeeper(starting, &config)
+		started()
+		if err != nil {
 			return err
 		}
 	}
@@ -141,7 +142,7 @@ func runBroker(at *office) error {
 		}
 	}
 	keeper.Step("start.log")
-	b, err := broker.New(starting, config)
+	b, err := broker.New(ctx, config) // not cut short by a hand-over: what it claims again, the keeper must have first
 	if err != nil {
 		return errors.Join(err, config.Log.Close())
 	}
