@@ -100,7 +100,6 @@ func (b *Broker) upload(ctx context.Context, conn *keeper.Conn, holds []*hold, c
 	for _, c := range claims {
 		b.mu.Lock()
 		if r := c.req; c.inTable() && (r.waited || r.phase == phaseAbsent) {
-			r.places, r.placed = nil, nil // they were the other keeper's
 			b.keepPlace(r)
 		}
 		b.mu.Unlock()

@@ -102,11 +102,17 @@ func (b *Broker) unkeep(id uint64) {
 // keepPlace puts a claim's place in its queues where the next broker finds it. Should that fail, a crash costs the place and
 // nothing else. The caller holds mu.
 func (b *Broker) keepPlace(r *request) {
-	if b.keeping.conn == nil || !r.s.resumes() || r.ended != 0 || slices.Equal(r.placed, r.claim.keys) {
+	if b.keeping.conn == nil || !r.s.resumes() || r.ended != 0 {
+		return
+	}
+	if r.placedWith != b.keeping.conn {
+		r.places, r.placed = nil, nil // another keeper's
+	}
+	if slices.Equal(r.placed, r.claim.keys) {
 		return
 	}
 	old := r.places
-	r.places, r.placed = nil, slices.Clone(r.claim.keys)
+	r.places, r.placed, r.placedWith = nil, slices.Clone(r.claim.keys), b.keeping.conn
 	for i, k := range r.claim.keys {
 		b.keeping.places++
 		id := uint64(waitBit) | b.keeping.places

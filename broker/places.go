@@ -44,7 +44,7 @@ func (x *restoring) restorePlaces(entries []keeper.Entry) {
 			x.dropPlaces(r.places)
 			continue
 		}
-		r.placed = slices.Clone(r.claim.keys)
+		r.placed, r.placedWith = slices.Clone(r.claim.keys), x.keeping.conn
 		r.s.requests[r.id] = r
 		x.table.restoreClaim(r.claim, r.claim.round, r.claim.arrival)
 	}

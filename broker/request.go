@@ -8,6 +8,7 @@ import (
 
 	"locker/authz"
 	"locker/flock"
+	"locker/keeper"
 	"locker/wire"
 )
 
@@ -59,7 +60,8 @@ type request struct {
 	isOutside    bool          // it waits for a holder outside the broker, of the file outside
 	outside      place         //
 	places       []uint64      // the keeper's ids of its place in the queues of these files:
-	placed       []key         //
+	placed       []key         // and
+	placedWith   *keeper.Conn  // the keeper that has them
 	until        time.Duration // of a request that has come back: when its wait times out, on the boot clock; 0: as it says itself
 	place        *claim        // of an absent request that this one goes on from, until it is entered
 	reserved     []ruleUse     // counted in Broker.perRule for it, one for each file that it asks for

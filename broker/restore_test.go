@@ -81,6 +81,22 @@ func TestTheKeeperHasACopyOfEveryHoldAndPlaceAndOfNothingElse(t *testing.T) {
 	s.back()
 }
 
+func TestAClaimThatQueuesWhileEverythingIsSentAgainHasOnePlace(t *testing.T) {
+	r, s := withKeeper(t, nil)
+	p, q := r.dial2(), r.dial2()
+	p.granted(attached(r.file("a")))
+	q.queued(q.send(attached(r.files + "/a"))) // and so it is placed already when its turn comes to be sent again
+	r.b.mu.Lock()
+	conn, claims := r.b.keeping.conn, r.b.table.allWaiting()
+	r.b.mu.Unlock()
+	must(t, r.b.upload(t.Context(), conn, nil, claims))
+	s.leave()
+	if ids := s.inKeeper(nil); len(ids) != 2 {
+		t.Errorf("kept %x, want a hold and a place", ids)
+	}
+	s.back()
+}
+
 func TestACopyOfALockThatWasBeingReleasedIsThrownAway(t *testing.T) {
 	r, s := withKeeper(t, nil)
 	p := r.dial2()

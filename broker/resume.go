@@ -213,7 +213,7 @@ func (b *Broker) takePlace(r *request) []event {
 	}
 	delete(r.s.requests, r.id)
 	r.place, r.began, r.until = absent.claim, absent.began, absent.until
-	r.places, r.placed = absent.places, absent.placed
+	r.places, r.placed, r.placedWith = absent.places, absent.placed, absent.placedWith
 	absent.places, absent.placed = nil, nil
 	return nil
 }
