@@ -35,7 +35,7 @@ func TestHoldsAndPlacesOutliveTheBroker(t *testing.T) {
 				}
 			}
 			s.back()
-			if ids := holder.resumed(r); !slices.Equal(ids, []uint64{mine[0].ID, mine[1].ID}) {
+			if ids := holder.resumed(r); !slices.Equal(ids, sortedIDs(mine[0].ID, mine[1].ID)) {
 				t.Errorf("resumed with %v, want %v", ids, mine)
 			}
 			// Somebody new stands behind those who waited before, though they have not come back yet.
