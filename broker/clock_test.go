@@ -96,7 +96,11 @@ func TestAWallClockThatIsSetByAYearNeitherEndsALeaseNorProlongsIt(t *testing.T) 
 				}
 				c.pass(r, 1)
 				eventually(t, "its end", func() bool { return isFree(t, path) })
-				ends := r.records(audit.EventExpire)
+				var ends []audit.Record
+				eventually(t, "its record, which is written when the lock is free", func() bool {
+					ends = r.records(audit.EventExpire)
+					return len(ends) > 0
+				})
 				if len(ends) != 1 || ends[0].ID != id || ends[0].Held != time.Hour {
 					t.Errorf("%v: %+v", step, ends)
 				}
