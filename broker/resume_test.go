@@ -225,9 +225,7 @@ func TestAProcessThatDiedMeanwhileHoldsNothingAfterTheRestart(t *testing.T) {
 	}
 	late.end() // while it is away
 	eventually(t, "the other's is free", func() bool { return isFree(t, r.files+"/b") })
-	if n := len(r.records(audit.EventDeath)); n != 2 {
-		t.Errorf("%d deaths are recorded", n)
-	}
+	eventually(t, "two deaths are recorded", func() bool { return len(r.records(audit.EventDeath)) == 2 })
 	r.checkReplay()
 }
 
