@@ -169,7 +169,8 @@ func (b *Broker) tellKeeper(h *hold) {
 func (b *Broker) pauseForKeeper(ctx context.Context, r *request) []event {
 	waiting, cancel := context.WithCancel(ctx)
 	if r.msg.Wait == wire.NonBlock {
-		waiting, cancel = context.WithTimeout(ctx, pausedNonBlock)
+		over := time.AfterFunc(pausedNonBlock, cancel)
+		context.AfterFunc(waiting, func() { over.Stop() })
 	}
 	b.mu.Lock()
 	again := b.keeping.again
