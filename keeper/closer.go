@@ -22,20 +22,37 @@ type closer struct {
 	work sync.WaitGroup
 }
 
-// close never blocks.
+// fewWaiting is how many descriptors may wait for start.
+const fewWaiting = 16
+
+// close takes descriptors to be closed at the next start: waking another thread for each would cost more than closing it. It never
+// blocks.
 func (c *closer) close(fds ...int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, fd := range fds {
-		if fd < 0 {
-			continue
+		if fd >= 0 {
+			c.waiting = append(c.waiting, fd)
+			c.open++
 		}
-		c.waiting = append(c.waiting, fd)
-		c.open++
-		if c.running < maxClosers && c.running < c.open {
-			c.running++
-			c.work.Go(c.run)
-		}
+	}
+	if len(c.waiting) >= fewWaiting {
+		c.begin()
+	}
+}
+
+// start has all that wait closed.
+func (c *closer) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begin()
+}
+
+// begin is start for who holds mu. Another goroutine is for more than one, or if those that run may hang.
+func (c *closer) begin() {
+	for free := len(c.waiting); free > 0 && c.running < maxClosers; free -= fewWaiting {
+		c.running++
+		c.work.Go(c.run)
 	}
 }
 
@@ -67,6 +84,7 @@ func (c *closer) unclosed() int {
 // settle waits until all are closed, or for so long.
 func (c *closer) settle(atMost time.Duration) (settled bool) {
 	c.mu.Lock()
+	c.begin()
 	if c.open == 0 {
 		c.mu.Unlock()
 		return true

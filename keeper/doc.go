@@ -89,6 +89,16 @@
 // answers Sync is alive, has read all that came before, and so has the copies itself; before that, the broker must not grant
 // anything.
 //
+// For the same reason the keeper is in no hurry. Being woken by each message would cost a grant more than all else that keeping does,
+// so while there is traffic it reads once a millisecond whatever has come. Only who waits for List or Sync can notice: a broker that
+// starts, ends, or meets a new keeper.
+//
+// # When the keeper is to leave
+//
+// Leave is for a keeper that is restarted: it ends once a broker that lives has everything. That a broker was answered a Sync does not
+// say so, since it may be about to end itself, and to rely on us; so the keeper ends the connection there is, waits for
+// the next, and ends when it has answered a List there. If nobody comes it stays for as long as its caller has said.
+//
 // # When the keeper is behind, or full
 //
 // Put never blocks. A queue that is full refuses (EAGAIN), and nothing was sent: the broker undoes the grant. The queue of a Conn
@@ -104,6 +114,6 @@
 // it got and ends the connection; so it does with what is malformed. The broker connects again and sends everything. Until
 // it has, and has been answered a Sync, the keeper's lists are no longer complete.
 //
-// close(2) may hang where a file system does (FUSE asks its daemon), so the keeper closes beside its other work, four
-// descriptors at a time. Where it hangs, those descriptors are missing for entries until it does not.
+// close(2) may hang where a file system does (FUSE asks its daemon), so the keeper closes beside its other work, on four
+// threads at most. Where it hangs, those descriptors are missing for entries until it does not.
 package keeper

@@ -127,7 +127,6 @@ func TestABrokerThatDiesWithUnreadAnswersLosesNothing(t *testing.T) {
 		if err := s.serve(t.Context(), end); err != nil {
 			t.Errorf("serve: %v", err)
 		}
-		must(t, end.Close())
 		if s.kept.len() != 10 {
 			t.Errorf("%d entries are kept, want 10", s.kept.len())
 		}

@@ -125,14 +125,12 @@ func TestNothingOvertakesADrop(t *testing.T) {
 		c.Drop(uint64(id))
 	}
 	// The keeper reads some, by hand, so that there is a little room before the watcher has seen any.
-	in, err := newReceiver(end, true)
-	must(t, err)
 	s := &Server{kept: newEntries()}
-	out, err := newSender(end)
+	b, err := s.newLink(end, 0)
 	must(t, err)
-	b := &link{s: s, in: in, out: out, conn: end}
+	defer b.conn.close()
 	for range n / 10 {
-		must(t, in.receive())
+		must(t, b.in.receive())
 		b.take()
 		if err := c.Put(Entry{ID: uint64(n), Lock: fd, Holder: fd}); err == nil {
 			t.Fatal("a put overtook drops")
@@ -145,7 +143,7 @@ func TestNothingOvertakesADrop(t *testing.T) {
 		}
 		c.Close()
 	})
-	for in.receive() == nil {
+	for b.in.receive() == nil {
 		b.take()
 	}
 	uploaded.Wait()

@@ -151,13 +151,13 @@ func pair(t testing.TB) (*Conn, *net.UnixConn) {
 // servePair lets a keeper read its end of a pair, to its end.
 func servePair(t testing.TB, end *net.UnixConn) (s *Server, join func()) {
 	s = &Server{kept: newEntries()}
+	ctx, cancel := context.WithCancel(context.Background())
 	var served sync.WaitGroup
 	served.Go(func() {
-		s.serve(context.Background(), end)
-		end.Close()
+		s.serve(ctx, end)
 		s.forgetAll()
 	})
-	t.Cleanup(func() { end.Close(); served.Wait() })
+	t.Cleanup(func() { cancel(); served.Wait() })
 	return s, served.Wait
 }
 

@@ -150,7 +150,6 @@ func TestABrokerThatDoesNotReadHoldsTheKeeperUpNotForEver(t *testing.T) {
 		if err := s.serve(t.Context(), end); err == nil || !strings.Contains(warned, "does not read") {
 			t.Errorf("serve: %v, warned %q", err, warned)
 		}
-		must(t, end.Close())
 		must(t, broker.Close())
 		if s.kept.len() != 1001 {
 			t.Errorf("%d entries are kept, want 1001", s.kept.len())

@@ -13,9 +13,27 @@ type link struct {
 	s     *Server
 	in    *receiver
 	out   *sender
-	conn  *net.UnixConn
+	conn  *lazyConn
 	pid   int32
 	ended error // why the keeper has ended the connection; what is still in it is taken all the same
+	late  bool  // the broker came when the keeper was to leave already
+	last  bool  // and it has everything now: nothing more is to be done
+}
+
+func (s *Server) newLink(conn *net.UnixConn, pid int32) (*link, error) {
+	lazy, err := newLazyConn(conn, s.closing.start)
+	if err != nil {
+		return nil, err
+	}
+	b := &link{s: s, conn: lazy, pid: pid}
+	if b.in, err = newReceiver(lazy, true); err == nil {
+		b.out, err = newSender(lazy)
+	}
+	if err != nil {
+		lazy.close()
+		return nil, err
+	}
+	return b, nil
 }
 
 // take does what a message says. Each of its descriptors is kept or closed here.
@@ -50,6 +68,7 @@ func (b *link) take() {
 	case kindList:
 		if b.ended == nil && b.list() {
 			Step("keeper.listed")
+			b.last = b.late
 		}
 	case kindSync:
 		if b.ended == nil {
@@ -137,7 +156,7 @@ func (b *link) send(m *message, lock, holder int) bool {
 		case err == nil:
 			return true
 		case err == unix.EAGAIN:
-			b.conn.SetWriteDeadline(deadline)
+			b.conn.deadline = deadline
 			if err := waitWritable(b.out.raw); err != nil {
 				b.end(errors.New("the broker does not read"))
 				return false
@@ -162,5 +181,5 @@ func (b *link) end(why error) {
 	b.ended = why
 	b.s.complete = false // until everything has been sent again
 	b.s.warn("the broker's connection is ended; it should connect and send everything again", "pid", b.pid, "error", why)
-	b.out.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	b.conn.shut()
 }

@@ -44,7 +44,6 @@ func FuzzLive(f *testing.F) {
 		}
 		must(t, broker.Close())
 		s.serve(t.Context(), end)
-		must(t, end.Close())
 		for _, id := range s.kept.ids() {
 			e, ok := s.kept.get(id)
 			if !ok || len(e.Blob) > MaxBlob {

@@ -35,7 +35,7 @@ type receiver struct {
 
 // newReceiver prepares a socket. With marks, every message brings its sender's credentials, which nobody looks at: they
 // tell an empty message from the end of the connection, as nothing else does on SOCK_SEQPACKET (recv(2)).
-func newReceiver(conn *net.UnixConn, marked bool) (*receiver, error) {
+func newReceiver(conn syscall.Conn, marked bool) (*receiver, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ type sender struct {
 	try    func(fd uintptr)
 }
 
-func newSender(conn *net.UnixConn) (*sender, error) {
+func newSender(conn syscall.Conn) (*sender, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ type Server struct {
 	closing  closer
 	highest  uint64 // id with the top bit clear that was ever put
 	complete bool
+	leaving  leaving
 
 	patience time.Duration // for a broker that does not read; 0: the default
 }
@@ -38,23 +39,23 @@ const (
 // One broker at a time: the connection of the next is served only when the last one has been read to its end, because
 // what the last one sent before it died still waits in its socket, and the next must see it in its list.
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	s.kept = newEntries()
-	defer closeWhenDone(ctx, l)()
+	defer whenDone(ctx, func() { l.Close() })()
 	defer l.Close()
 	defer s.forgetAll()
-	for pause := minPause; ; {
+	s.leaving.begin(l, cancel)
+	for pause := minPause; !s.mayLeave(l); {
 		conn, err := l.AcceptUnix()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			if !passes(err) {
-				return err
-			}
-			s.warn("accept", "error", err, "pause", pause)
-		} else {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded): // Leave woke us
+			l.SetDeadline(time.Time{})
+			continue
+		case err == nil:
 			err = s.serve(ctx, conn)
-			conn.Close()
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -62,6 +63,10 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 				pause = minPause
 				continue
 			}
+		case !passes(err):
+			return err
+		default:
+			s.warn("accept", "error", err, "pause", pause)
 		}
 		// Out of descriptors or memory, accept fails at once, again and again, and a broker that was sent away comes again:
 		// without a pause that is a busy loop. accept(2).
@@ -73,18 +78,19 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		over.Stop()
 		pause = min(2*pause, maxPause)
 	}
+	return nil
 }
 
-// closeWhenDone closes c when ctx is done. The function it gives ends that, and waits if it is under way.
-func closeWhenDone(ctx context.Context, c io.Closer) (stop func()) {
-	closed := make(chan struct{})
+// whenDone calls f when ctx is done. The function it gives ends that, and waits if it is under way.
+func whenDone(ctx context.Context, f func()) (stop func()) {
+	called := make(chan struct{})
 	disarm := context.AfterFunc(ctx, func() {
-		defer close(closed)
-		c.Close()
+		defer close(called)
+		f()
 	})
 	return func() {
 		if !disarm() {
-			<-closed
+			<-called
 		}
 	}
 }
@@ -109,8 +115,9 @@ func (s *Server) forgetAll() {
 	}
 }
 
-// serve reads one connection to its end. An error says that the next one should wait a little.
+// serve reads one connection to its end, and closes it. An error says that the next one should wait a little.
 func (s *Server) serve(ctx context.Context, conn *net.UnixConn) error {
+	defer conn.Close()
 	peer, err := peerOf(conn)
 	if err != nil {
 		s.warn("ask the kernel who connected", "error", err)
@@ -120,21 +127,20 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) error {
 		s.warn("a stranger connected and was sent away", "uid", peer.Uid, "pid", peer.Pid)
 		return nil
 	}
-	in, err := newReceiver(conn, true)
+	b, err := s.newLink(conn, peer.Pid)
 	if err != nil {
 		s.warn("prepare the connection", "error", err)
 		return err
 	}
-	out, err := newSender(conn)
-	if err != nil {
-		s.warn("prepare the connection", "error", err)
-		return err
-	}
+	defer b.conn.close()
+	conn.Close() // the link has its own descriptor
 	Step("keeper.accepted")
-	defer closeWhenDone(ctx, conn)()
-	b := &link{s: s, in: in, out: out, conn: conn, pid: peer.Pid}
-	for {
-		err := in.receive()
+	defer whenDone(ctx, b.conn.shut)()
+	b.late = s.leaving.meet(b.conn)
+	defer func() { s.leaving.part(b.last) }()
+	defer s.closing.start()
+	for !b.last {
+		err := b.in.receive()
 		if err == io.EOF || err != nil && ctx.Err() != nil {
 			return b.ended
 		}
@@ -144,6 +150,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) error {
 		}
 		b.take()
 	}
+	return nil
 }
 
 // put keeps e, whose descriptors are the keeper's from here on; false: there is no room.
