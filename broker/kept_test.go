@@ -24,3 +24,21 @@ func TestAHandOverWaitsForAKeeperThatHasEverything(t *testing.T) {
 	}
 	s.back()
 }
+
+// Stopping lets go of what is held, at once, whether or not the keeper runs on; and the next run has it again, as the log says that
+// it is to be held.
+func TestAStopLeavesNothingInTheKeeperAndTheNextStartHasItAgain(t *testing.T) {
+	r, s := withKeeper(t, nil)
+	path := r.file("a")
+	g := r.dial2().granted(detached(path))
+	r.halt()
+	if ids := s.inKeeper(nil); len(ids) != 0 {
+		t.Errorf("after the stop the keeper has %v", ids)
+	}
+	s.back()
+	s.leave()
+	if ids := s.inKeeper(nil); len(ids) != 1 || ids[0] != g[0].ID {
+		t.Errorf("after the start the keeper has %v, want %+v", ids, g)
+	}
+	s.back()
+}

@@ -19,7 +19,7 @@ import (
 //     held on, without a moment in between. One without a lock was being released; one that the log does not know was never
 //     answered, since its record is written before the answer, unless the log was lost.
 //   - The log. What it calls held and the keeper does not have was given up, or never answered, if this keeper was there all the
-//     time (Past.Complete). Otherwise both processes have died, or the machine was started anew: then it is claimed from the kernel
+//     time (Past.Complete). Otherwise both processes have died or were stopped, or the machine was started anew: then it is claimed from the kernel
 //     again, and the record says for how long nobody held it, or it is lost.
 //
 // A descriptor that has come back is never locked again: a conversion could lose the lock.
@@ -29,6 +29,7 @@ type restoring struct {
 	*Broker
 	past     keeper.Past
 	whole    bool                  // the log has lost nothing
+	stopped  bool                  // the last run let go of everything in order
 	sameBoot bool                  // the log was last written since the machine was started
 	idle     time.Duration         // since the last record: for so long at most nobody held what is claimed again
 	known    map[uint64]audit.Hold // live by the log, and not dealt with yet
@@ -68,7 +69,7 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	policy := policyRecord(b.rules.Load().policy)
 	state := b.log.Replayed()
 	x := &restoring{
-		Broker: b, past: c.Past, whole: b.log.Whole(), sameBoot: c.BootID != "" && state.BootID() == c.BootID,
+		Broker: b, past: c.Past, whole: b.log.Whole(), stopped: b.log.Clean() && !b.log.HandedOver(), sameBoot: c.BootID != "" && state.BootID() == c.BootID,
 		known: map[uint64]audit.Hold{}, last: b.append(&policy),
 	}
 	x.idle = x.sinceLast()

@@ -18,7 +18,7 @@ func (x *restoring) fromLog(old audit.Hold) {
 	attached := g.Life == wire.Attached.String()
 	pidfd := -1
 	switch {
-	case x.past.Complete:
+	case x.past.Complete && !x.stopped:
 		x.record(g, audit.EventRelease, "it was let go, or not answered yet, when lockerd died")
 		return
 	case attached && g.Request == 0: // its client cannot come back

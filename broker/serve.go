@@ -58,6 +58,7 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	deathwatch.Wait()
 	if !b.handed.Load() {
 		err = errors.Join(err, b.recordStop())
+		b.unkeepAll(context.WithoutCancel(ctx))
 	}
 	switch {
 	case !quiet && b.handed.Load():
@@ -80,7 +81,7 @@ func (b *Broker) handOver() error {
 	defer b.reloading.Unlock()
 	b.mu.Lock()
 	b.recordAllSuppressed()
-	seq, err := b.log.Append(&audit.Record{Event: audit.EventStop, PID: int32(selfPID()), Text: "handed over"})
+	seq, err := b.log.Append(&audit.Record{Event: audit.EventStop, PID: int32(selfPID()), Code: audit.CodeHandedOver})
 	b.stopped = true
 	b.handed.Store(true)
 	if b.keeping.conn != nil {
@@ -127,6 +128,25 @@ func waitAtMost(wg *sync.WaitGroup, limit time.Duration) bool {
 		return true
 	case <-over.C:
 		return false
+	}
+}
+
+// unkeepAll has the keeper let go of what is left, detached locks, which the next start claims again by the log: it may run on for
+// a while, and locks are not to. Once the end is on record, since what the keeper does not have is lost where the log says that it is held.
+func (b *Broker) unkeepAll(ctx context.Context) {
+	b.mu.Lock()
+	conn := b.keeping.conn
+	for _, h := range b.table.allHolds() {
+		b.unkeep(h.id)
+	}
+	b.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handPatience)
+	defer cancel()
+	if err := conn.Sync(ctx); err != nil {
+		b.logger.Debug("the keeper does not say that it has let go", "error", err) // it has gone, and with it what it had
 	}
 }
 
