@@ -67,6 +67,9 @@ func TestServicesUnderSystemdAreRestartedWithoutAPause(t *testing.T) {
 		{"the keeper is restarted, and at once the broker", []string{"sh", "-c", "systemctl restart " + keeper + " && systemctl restart " + broker}, true, true},
 		{"the broker is restarted, and at once the keeper", []string{"sh", "-c", "systemctl restart " + broker + " && systemctl restart " + keeper}, true, true},
 		{"the keeper is killed, and at once the broker restarted", []string{"sh", "-c", "systemctl kill --signal=KILL " + keeper + "; systemctl restart " + broker}, true, true},
+		{"both are restarted by one command", []string{"systemctl", "restart", broker, keeper}, true, true},
+		{"both are restarted by one command, the other way round", []string{"systemctl", "restart", keeper, broker}, true, true},
+		{"the broker is killed, and at once the keeper restarted", []string{"sh", "-c", "systemctl kill --signal=KILL " + broker + "; systemctl restart " + keeper}, true, true},
 		{"the broker is terminated", []string{"systemctl", "kill", "--signal=TERM", "--kill-who=main", broker}, true, false},
 	} {
 		before := [2]int{c.mainPID(t, broker), c.mainPID(t, keeper)}

@@ -9,19 +9,24 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"locker/keeper"
 )
 
+// leavePatience is how long a keeper that is told to end waits for a broker to have what it has: as long as a start of one may take
+// while the machine is busy.
+const leavePatience = 8 * time.Second
+
 // keepAlone is 'lockerd keeper': it holds copies of descriptors for a broker, and knows neither policy nor clients nor the log.
 func keepAlone(o options, stderr io.Writer) error {
 	unix.Umask(0o077)
 	logger := newLogger(o, stderr)
 	signal.Ignore(unix.SIGHUP) // there is nothing to take anew
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
+	ctx, _ := signal.NotifyContext(context.Background(), unix.SIGINT)
+	leave, _ := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	// Its parent is the administrator's to make: only where it is safe can only he know.
 	if err := makeKeeperDir(filepath.Dir(o.keeper)); err != nil {
 		return fmt.Errorf("make the directory of the keeper's socket: %w", err)
@@ -35,6 +40,7 @@ func keepAlone(o options, stderr io.Writer) error {
 	m := newManager()
 	m.say("READY=1\nSTATUS=keeping " + o.keeper)
 	server := keeper.Server{Warn: logger.Warn}
+	context.AfterFunc(leave, func() { server.Leave(leavePatience) })
 	err = server.Serve(ctx, place.UnixListener)
 	m.say("STOPPING=1")
 	return err
