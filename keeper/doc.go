@@ -16,7 +16,8 @@
 // nothing on disk: when it ends, its copies end.
 //
 // A broker that means harm can make the keeper lose entries, or fill it up, and can get from it what a broker put there, which
-// it had. It can get nothing else, and it cannot stop the next broker from being served.
+// it had. It can get nothing else. It can keep the next broker from being served by staying alive, and in no other way: whatever it
+// sends, and whatever it leaves unread, the keeper comes to the end of its connection when it has died.
 //
 // # Limits
 //
