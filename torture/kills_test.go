@@ -51,6 +51,8 @@ func (k *killer) atRandom(ctx context.Context, enough func() bool) error {
 		switch p := k.random.IntN(100); {
 		case p < k.slow:
 			k.slowly(ctx, r)
+		case p < k.slow+3:
+			k.bothLeave()
 		case p < k.slow+6:
 			k.now(r, handOver)
 		case p < k.slow+10 && r == brokerRole:
@@ -83,6 +85,21 @@ func (k *killer) now(r role, how string) {
 	p := k.of(r)
 	k.kill(p, how)
 	<-p.gone
+}
+
+// bothLeave has both end in order at the same time, as a restart of both services does: neither may rely on the other then.
+func (k *killer) bothLeave() {
+	leaving := []*incarnation{k.of(brokerRole), k.of(keeperRole)}
+	k.random.Shuffle(2, func(i, j int) { leaving[i], leaving[j] = leaving[j], leaving[i] })
+	for _, p := range leaving {
+		k.kill(p, handOver)
+		if k.random.IntN(2) == 0 {
+			pause(upTo(k.random, 2*time.Millisecond))
+		}
+	}
+	for _, p := range leaving {
+		<-p.gone
+	}
 }
 
 // slowly ends it with its sockets open, which close in any order; half the time its listening socket, if it has one, is the last.
