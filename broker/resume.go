@@ -161,17 +161,22 @@ func pidInode(pidfd int) (uint64, bool) {
 // endAway ends a session whose client has not come back, or has died.
 func (b *Broker) endAway(ctx context.Context, s *session, why string) {
 	b.mu.Lock()
-	if !s.away || s.ended {
-		b.mu.Unlock()
-		return
-	}
-	b.deadlines.remove(&s.due)
-	if !s.dead {
-		s.killed = why
+	var evs []event
+	var ending []*hold
+	first := false
+	if s.away { // or its client is back
+		b.deadlines.remove(&s.due)
+		// Marked in one go with the question: its death, its clock, a stop and its client's return may all come at once, and the
+		// pidfd is closed by who was first alone. Closed again, its number would by then be somebody else's.
+		if evs, ending, first = s.beginEnd(); first && !s.dead {
+			s.killed = why
+		}
 	}
 	b.mu.Unlock()
-	s.end(ctx)
-	b.deaths.remove(s.peer.PidFD)
+	if first {
+		s.finishEnd(ctx, evs, ending)
+		b.deaths.remove(s.peer.PidFD) // only now, see part
+	}
 }
 
 // grantedBefore answers a Lock that is sent again because lockerd was started anew before its answer had arrived: if it was granted
