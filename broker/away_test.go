@@ -80,3 +80,97 @@ func TestWhatIsHandedOverIsNotClosed(t *testing.T) {
 	s.leave()
 	s.back()
 }
+
+func TestAPlaceWhoseClientIsBackAndDoesNotAskForItEnds(t *testing.T) {
+	var clock still
+	r, s := withKeeper(t, clock.drive)
+	p, q := r.dial2(), r.dial2()
+	a := r.file("a")
+	g := p.granted(attached(a))
+	q.queued(q.send(attached(a)))
+	s.crash()
+	s.back()
+	p.resumed(r)
+	q.resumed(r) // and says no more
+	clock.forward(r, time.Second)
+	next := r.dial2()
+	n := next.send(attached(a))
+	next.queued(n)
+	p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: g[0].ID}))
+	clock.forward(r, defaultPatience-time.Second-1)
+	r.b.endDue(t.Context())
+	if next.isAnswered(n) {
+		t.Fatal("the place has ended before its time")
+	}
+	clock.forward(r, 1)
+	grants(t, next.answer(n))
+	r.checkReplay()
+}
+
+// Whether a place is the session's again is decided by when its client asks, and that must not count against the wait itself.
+func TestAPlaceThatIsTakenInTimeHasNoOtherEndThanItsOwn(t *testing.T) {
+	var clock still
+	r, s := withKeeper(t, clock.drive)
+	p, q := r.dial2(), r.dial2()
+	a := r.file("a")
+	g := p.granted(attached(a))
+	ask := attached(a)
+	id := q.send(ask)
+	q.queued(id)
+	s.crash()
+	s.back()
+	p.resumed(r)
+	q.resumed(r)
+	q.repeat(id, ask)
+	q.queued(id)
+	clock.forward(r, time.Hour)
+	r.b.endDue(t.Context())
+	if q.isAnswered(id) {
+		t.Error("a wait without an end has ended")
+	}
+	p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: g[0].ID}))
+	grants(t, q.answer(id))
+	r.checkReplay()
+}
+
+// And the keeper is not told of that end, or the broker after the next would take it for the wait's.
+func TestTheEndOfAWaitOutlivesAKeeperWhileItsClientIsAway(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		var clock still
+		r, s := withKeeper(t, clock.drive)
+		p, q := r.dial2(), r.dial2()
+		a := r.file("a")
+		p.granted(attached(a))
+		id := q.send(timed(attached(a), time.Hour))
+		q.queued(id)
+		clock.forward(r, 20*time.Minute)
+		s.crash()
+		s.back()
+		if back {
+			q.resumed(r)
+		}
+		s.end()
+		s.start()
+		eventually(t, "the next keeper has everything", func() bool {
+			r.b.mu.Lock()
+			defer r.b.mu.Unlock()
+			return r.b.keeping.ready && r.b.keeping.conn != s.conn
+		})
+		s.crash()
+		s.back()
+		p.resumed(r)
+		q.resumed(r)
+		q.repeat(id, timed(attached(a), 40*time.Minute)) // what is left of it
+		q.queued(id)
+		clock.forward(r, 40*time.Minute-1)
+		r.b.endDue(t.Context())
+		if q.isAnswered(id) {
+			t.Errorf("back %v: timed out before its time", back)
+		}
+		clock.forward(r, 1)
+		if e := asError(t, q.answer(id)); e.Code != wire.CodeTimeout {
+			t.Errorf("back %v: %+v", back, e)
+		}
+		r.halt()
+	}
+}

@@ -132,7 +132,7 @@ func (b *Broker) putPlace(conn *keeper.Conn, id uint64, r *request, i int, k key
 	d := blob{
 		kind: keptWait, mode: m, life: r.msg.Life, flags: flagResumes, boot: b.bootID, session: r.s.id, request: r.id,
 		pid: p.PID, start: r.who.start, uid: p.UID, gid: p.GID, dev: k.dev, ino: k.ino,
-		due: r.due.at, began: r.began, round: r.claim.round, arrival: r.claim.arrival, tag: r.msg.Tag, path: r.pathOf(i),
+		due: r.waitEnd(), began: r.began, round: r.claim.round, arrival: r.claim.arrival, tag: r.msg.Tag, path: r.pathOf(i),
 	}
 	var buf [maxBlob]byte
 	return conn.Put(keeper.Entry{ID: id, Blob: d.append(buf[:0]), Lock: -1, Holder: p.PidFD})

@@ -91,6 +91,8 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	b.sessions[s.id] = s
 	for _, r := range s.requests {
 		r.s, r.who = s, w
+		// The session's clock is stopped, so what it does not ask for again needs one: else everybody behind it waits for ever.
+		b.arm(&r.due, b.boot()+b.patience, deadlineWait, r, nil)
 	}
 	answer := &wire.Resumed{}
 	var ending []*hold
@@ -217,6 +219,7 @@ func (b *Broker) takePlace(r *request) []event {
 		return b.leave(absent)
 	}
 	delete(r.s.requests, r.id)
+	b.deadlines.remove(&absent.due)
 	r.place, r.began, r.until = absent.claim, absent.began, absent.until
 	r.places, r.placed, r.placedWith = absent.places, absent.placed, absent.placedWith
 	absent.places, absent.placed = nil, nil
