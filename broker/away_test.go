@@ -7,6 +7,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hashicorp/go-hclog"
+
+	"locker/audit"
 	"locker/authz"
 	"locker/wire"
 )
@@ -172,5 +175,53 @@ func TestTheEndOfAWaitOutlivesAKeeperWhileItsClientIsAway(t *testing.T) {
 			t.Errorf("back %v: %+v", back, e)
 		}
 		r.halt()
+	}
+}
+
+// pausing is a logger at whose errors a test does something.
+type pausing struct {
+	hclog.Logger
+	at func()
+}
+
+func (p pausing) Error(string, ...any) { p.at() }
+
+func TestWhatASessionHasLostComesBehindTheAnswerThatItIsBack(t *testing.T) {
+	for what, ends := range map[string]func(r *rig, h *hold){
+		"broken": func(r *rig, h *hold) {
+			root := r.dial()
+			root.answer(root.send(&wire.Break{By: wire.ByID, ID: h.id, Reason: "x"}))
+		},
+		"expired": func(r *rig, h *hold) { r.b.expire(r.t.Context(), h) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			var meanwhile func() // between the session's being taken over and its record's being written
+			r, s := withKeeper(t, func(r *rig) {
+				r.alter = func(_ *audit.Config, c *Config) { c.Logger = pausing{hclog.NewNullLogger(), func() { meanwhile() }} }
+			})
+			p := r.dial2()
+			id := p.granted(attached(r.file("a")))[0].ID
+			s.crash()
+			s.back()
+			r.b.mu.Lock()
+			h := r.b.table.byID(id)
+			r.b.mu.Unlock()
+			ended := make(chan struct{})
+			meanwhile = func() { defer close(ended); ends(r, h) }
+			back := r.dial2()
+			r.b.mu.Lock()
+			pidfd := r.b.sessions[back.session].peer.PidFD
+			r.b.mu.Unlock()
+			must(t, unix.EpollCtl(r.b.deaths.epoll, unix.EPOLL_CTL_DEL, pidfd, nil)) // so that there is an error to tell of
+			back.send(&wire.Resume{Session: p.session})
+			_, first, err := back.read()
+			must(t, err)
+			_, second, err := back.read()
+			must(t, err)
+			<-ended
+			if _, ok := first.(*wire.Resumed); !ok || second.Type() != wire.TypeLost {
+				t.Errorf("first %+v, then %+v", first, second)
+			}
+		})
 	}
 }

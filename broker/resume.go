@@ -95,7 +95,7 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 		b.arm(&r.due, b.boot()+b.patience, deadlineWait, r, nil)
 	}
 	answer := &wire.Resumed{}
-	var ending []*hold
+	var ending []*wire.Lost
 	var seq uint64
 	for _, h := range b.table.heldBy(owner{uid: s.peer.UID, session: s.id}) {
 		h.info.session, h.info.who = s, w
@@ -104,13 +104,21 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 		}
 		answer.IDs = append(answer.IDs, h.id)
 		if h.ending {
-			ending = append(ending, h)
+			ending = append(ending, b.lossSince(h))
 		}
 		rec := audit.Record{Event: audit.EventResume, ID: h.id}
 		w.sign(&rec)
 		seq = max(seq, b.append(&rec))
 	}
 	slices.Sort(answer.IDs)
+	// Still under mu, which an outbox never keeps waiting: from here on others tell this session what it loses, and its client
+	// takes the first frame for the answer. The records may come later: they promise nothing, and whatever it asks for comes
+	// behind them in the log.
+	keeper.Step("resume.taken")
+	s.send(id, answer)
+	for _, lost := range ending {
+		s.send(0, lost)
+	}
 	err := b.deaths.rename(s.peer.PidFD, s.id) // asks again: a death that was told under the other name is told anew
 	b.mu.Unlock()
 	b.deaths.remove(old.peer.PidFD)
@@ -118,19 +126,12 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 		b.logger.Error("watch a process", "pid", s.peer.PID, "error", err)
 	}
 	b.commit(seq)
-	keeper.Step("resume.taken")
-	s.send(id, answer)
-	for _, h := range ending {
-		b.tellAgain(s, h)
-	}
 }
 
-// tellAgain tells a client that has come back of a hold that was broken, or has expired, meanwhile.
-func (b *Broker) tellAgain(s *session, h *hold) {
-	b.mu.Lock()
+// lossSince is what a client that has come back is told of a hold that was broken, or has expired, meanwhile. The caller holds mu.
+func (b *Broker) lossSince(h *hold) *wire.Lost {
 	rest := max(0, h.info.due.at-b.boot())
-	b.mu.Unlock()
-	s.send(0, &wire.Lost{ID: h.id, Cause: wire.Broken, Path: h.info.path, Grace: min(rest, h.info.grace)})
+	return &wire.Lost{ID: h.id, Cause: wire.Broken, Path: h.info.path, Grace: min(rest, h.info.grace)}
 }
 
 // sameProcess reports whether two peers are one process. Since Linux 6.9 a pidfd's inode is one process's, as long as the machine is
