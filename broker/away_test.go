@@ -225,3 +225,34 @@ func TestWhatASessionHasLostComesBehindTheAnswerThatItIsBack(t *testing.T) {
 		})
 	}
 }
+
+func TestALossIsToldOnceToAClientThatComesBackAtThatMoment(t *testing.T) {
+	r, s := withKeeper(t, nil)
+	peers := make([]*peer, 30)
+	ids := make([]uint64, len(peers))
+	for i := range peers {
+		peers[i] = r.dial2()
+		m := attached(r.file(uintText(uint64(i))))
+		m.Grace = wire.MaxGrace
+		ids[i] = peers[i].granted(m)[0].ID
+	}
+	s.crash()
+	s.back()
+	root := r.dial()
+	for i, p := range peers {
+		var told sync.WaitGroup
+		told.Go(func() { root.answer(root.send(&wire.Break{By: wire.ByID, ID: ids[i], Reason: "x"})) })
+		p.resumed(r)
+		told.Wait()
+		p.answer(p.send(&wire.Status{}))
+		n := 0
+		for _, k := range p.kept {
+			if _, ok := k.m.(*wire.Lost); ok {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Fatalf("hold %d: told %d times", i, n)
+		}
+	}
+}
