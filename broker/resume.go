@@ -216,7 +216,8 @@ func (b *Broker) takePlace(r *request) []event {
 		return nil
 	}
 	m, _ := modeOf(r.msg.Mode)
-	if c := absent.claim; c.owner != r.owner() || c.mode != m {
+	others := slices.ContainsFunc(absent.msg.Paths, func(p string) bool { return p != "" && !slices.Contains(r.msg.Paths, p) })
+	if c := absent.claim; c.owner != r.owner() || c.mode != m || others {
 		return b.leave(absent)
 	}
 	delete(r.s.requests, r.id)
@@ -231,10 +232,10 @@ func (b *Broker) takePlace(r *request) []event {
 func (b *Broker) enterAgain(r *request) []event {
 	c := r.place
 	r.place, r.claim, c.req = nil, c, r
-	if !b.reserve(r) {
+	keys := r.keys()
+	if !b.reserveFor(r, keys) {
 		return append(b.moved(b.table.abandon(c)), event{c: c, v: quotaRule})
 	}
-	keys := r.keys()
 	if slices.Equal(c.keys, keys) {
 		v := queued
 		if c.state == claimPending {
