@@ -256,3 +256,43 @@ func TestALossIsToldOnceToAClientThatComesBackAtThatMoment(t *testing.T) {
 		}
 	}
 }
+
+func TestAClientThatComesBackIsToldWhyItsHoldEnds(t *testing.T) {
+	for _, both := range []bool{false, true} { // restarts: one before the end, and one after it
+		var clock clocks
+		r, s := withKeeper(t, func(r *rig) {
+			clock.drive(r)
+			r.policy = rules(r.files, "allow = [\"FILES\"]\n[[rule]]\nname = \"a minute\"\nusers = [\"*\"]\npaths = [\"FILES\"]\nmax_hold = \"1m\"\ncan = [\"lock\", \"break\"]\n")
+		})
+		p := r.dialUser2()
+		expires, broken := attached(r.file("a")), attached(r.file("b"))
+		for _, m := range []*wire.Lock{expires, broken} {
+			m.Grace = 10 * time.Second
+		}
+		want := map[uint64]wire.LossCause{}
+		ids := []uint64{p.granted(expires)[0].ID, 0}
+		clock.pass(r, 40*time.Second)
+		ids[1] = p.granted(broken)[0].ID
+		want[ids[0]], want[ids[1]] = wire.Expired, wire.Broken
+		s.crash()
+		s.back()
+		clock.pass(r, 20*time.Second)
+		root := r.dial()
+		root.answer(root.send(&wire.Break{By: wire.ByID, ID: ids[1], Reason: "x"}))
+		r.b.endDue(t.Context())
+		eventually(t, "the lease's end", func() bool { return len(r.records(audit.EventExpire)) == 1 })
+		if both {
+			s.crash()
+			s.back()
+		}
+		p.againUser(r)
+		for range ids {
+			l := p.lost()
+			if l.Cause != want[l.ID] {
+				t.Errorf("restarted again %v: hold %d: %v, want %v", both, l.ID, l.Cause, want[l.ID])
+			}
+			p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: l.ID}))
+		}
+		r.halt()
+	}
+}

@@ -131,7 +131,17 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 // lossSince is what a client that has come back is told of a hold that was broken, or has expired, meanwhile. The caller holds mu.
 func (b *Broker) lossSince(h *hold) *wire.Lost {
 	rest := max(0, h.info.due.at-b.boot())
-	return &wire.Lost{ID: h.id, Cause: wire.Broken, Path: h.info.path, Grace: min(rest, h.info.grace)}
+	return &wire.Lost{ID: h.id, Cause: h.endedBy(), Path: h.info.path, Grace: min(rest, h.info.grace)}
+}
+
+// endedBy says why a hold is in its grace, which after a restart is known by when that began: no hold is broken after its lease is
+// over.
+func (h *hold) endedBy() wire.LossCause {
+	i := h.info
+	if !i.expires.IsZero() && i.due.at-i.grace >= i.began+i.expires.Sub(i.since) {
+		return wire.Expired
+	}
+	return wire.Broken
 }
 
 // sameProcess reports whether two peers are one process. Since Linux 6.9 a pidfd's inode is one process's, as long as the machine is
