@@ -131,6 +131,7 @@ func (b *Broker) enter(ctx context.Context, r *request) []event {
 	default:
 		v, d = b.table.add(r.claim)
 	}
+	b.noteShifted()
 	evs := append(moved, b.judge(r, v, d)...)
 	b.mu.Unlock()
 	return evs

@@ -62,6 +62,7 @@ type request struct {
 	places       []uint64      // the keeper's ids of its place in the queues of these files:
 	placed       []key         // and
 	placedWith   *keeper.Conn  // the keeper that has them
+	shifted      bool          // among keeping.shifted
 	until        time.Duration // of one that is absent, or was: when its wait times out, on the boot clock; 0: as it says itself
 	place        *claim        // of an absent request that this one goes on from, until it is entered
 	reserved     []ruleUse     // counted in Broker.perRule for it, one for each file that it asks for

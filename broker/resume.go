@@ -251,6 +251,7 @@ func (b *Broker) enterAgain(r *request) []event {
 		if c.state == claimPending {
 			v = pending
 		}
+		b.tellPlaces(r) // its line may have been counted on while it was being opened
 		return b.judge(r, v, detail{})
 	}
 	v, d, evs := b.table.rekey(c, keys)
