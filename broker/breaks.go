@@ -69,12 +69,13 @@ func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.B
 		seq = max(seq, b.clear(l, who))
 		answer.IDs = append(answer.IDs, l.id)
 	}
+	losses := b.lossesOf(append(graced, taken...), wire.Broken, who.name(), m.Reason)
 	b.mu.Unlock()
 	for _, h := range taken {
 		answer.IDs = append(answer.IDs, h.id)
 	}
 	answer.IDs = answer.IDs[:min(len(answer.IDs), wire.MaxIDs)] // all are broken, so many are named
-	b.tellLost(append(graced, taken...), wire.Broken, who.name(), m.Reason)
+	tell(losses)
 	evs, n := b.finishEnd(ctx, taken, func(h *hold, r *audit.Record) {
 		r.Event, r.By, r.Reason = audit.EventBreak, who.name(), m.Reason
 	})
@@ -104,17 +105,31 @@ func (b *Broker) endEarly(holds []*hold) (taken, graced []*hold, evs []event) {
 	return taken, graced, b.moved(evs)
 }
 
-// tellLost tells the sessions of attached holds that they have lost them. Before the kernel's lock is let go, where
-// there is a grace: that is what it is for.
-func (b *Broker) tellLost(holds []*hold, cause wire.LossCause, by, reason string) {
+// loss is what a session is told of an attached hold that it has lost.
+type loss struct {
+	s    *session
+	lost *wire.Lost
+}
+
+// lossesOf says what to tell whom of the attached ones among holds. The caller holds mu, and has it from when it ended them: whose
+// hold is whose changes when a client comes back, and what has ended before that, its answer tells it.
+func (b *Broker) lossesOf(holds []*hold, cause wire.LossCause, by, reason string) (losses []loss) {
 	for _, h := range holds {
 		if s := h.info.session; s != nil {
 			lost := &wire.Lost{ID: h.id, Cause: cause, Path: h.info.path, Grace: h.info.grace}
 			if b.maySee(&s.peer, s.peer.UID, h.info.path) {
 				lost.By, lost.Reason = by, reason
 			}
-			s.send(0, lost)
+			losses = append(losses, loss{s, lost})
 		}
+	}
+	return losses
+}
+
+// tell sends what lossesOf gave. Before the kernel's lock is let go, where there is a grace: that is what it is for.
+func tell(losses []loss) {
+	for _, l := range losses {
+		l.s.send(0, l.lost)
 	}
 }
 
@@ -128,8 +143,9 @@ func (b *Broker) expire(ctx context.Context, h *hold) {
 		rec.Grace = h.info.grace
 		seq = b.append(&rec)
 	}
+	losses := b.lossesOf(append(graced, taken...), wire.Expired, "", "")
 	b.mu.Unlock()
-	b.tellLost(append(graced, taken...), wire.Expired, "", "")
+	tell(losses)
 	evs, n := b.finishEnd(ctx, taken, func(h *hold, r *audit.Record) { r.Event = audit.EventExpire })
 	b.commit(max(seq, n))
 	b.runApart(ctx, append(moved, evs...))

@@ -111,6 +111,9 @@ func (b *Broker) endDue(ctx context.Context) time.Duration {
 		if b.denials.pending+b.waits.pending > 0 {
 			rest = suppressedEvery
 		}
+		if b.keepShifted() {
+			rest = shiftedPause
+		}
 		if b.deadlines.Len() == 0 || b.deadlines.q[0].at > now {
 			if b.deadlines.Len() > 0 {
 				rest = min(rest, b.deadlines.q[0].at-now)

@@ -84,7 +84,7 @@ func (d *deathWatch) watch(died func(session uint64)) {
 			binary.NativeEndian.PutUint32(id[:4], uint32(e.Fd))
 			binary.NativeEndian.PutUint32(id[4:], uint32(e.Pad))
 			session := binary.NativeEndian.Uint64(id[:])
-			if session == 0 { // sessions count from 1: this is stop
+			if session == 0 { // no session has this id, see newSessionID: this is stop
 				return
 			}
 			died(session)

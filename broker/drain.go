@@ -31,12 +31,13 @@ func (b *Broker) drain(ctx context.Context) {
 			grace = max(grace, h.info.grace)
 		}
 	}
+	losses := b.lossesOf(attached, wire.Stopped, "", "")
 	b.mu.Unlock()
 	for _, s := range away {
 		b.endAway(ctx, s, "lockerd stopped")
 	}
 	b.runAll(ctx, evs)
-	b.tellLost(attached, wire.Stopped, "", "")
+	tell(losses)
 	// Those that somebody works on are answered by him; a file system that hangs must not hold us up.
 	waitUntil(writeDeadline, func() bool {
 		for len(waiting) > 0 && waiting[0].isAnswered() {

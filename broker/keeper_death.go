@@ -80,13 +80,17 @@ func (b *Broker) sendAgain(ctx context.Context, conn *keeper.Conn) error {
 	b.mu.Lock()
 	b.keeping.conn = conn // from here on places are put, and whatever ends is dropped, there as well
 	for _, e := range old {
-		closeEntry(e)
 		if b.table.byID(e.ID) == nil {
 			conn.Drop(e.ID)
 		}
 	}
 	holds, claims := b.table.allHolds(), b.table.allWaiting()
 	b.mu.Unlock()
+	b.work.Go(func() { // not under mu, and nobody waits: to close a file whose server does not answer may hang. close(2), FUSE's flush
+		for _, e := range old {
+			closeEntry(e)
+		}
+	})
 	return b.upload(ctx, conn, holds, claims)
 }
 

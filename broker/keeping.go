@@ -22,6 +22,8 @@ type keeping struct {
 	ready  bool          // it has everything; grants go on
 	again  chan struct{} // closed when it is ready again; nil while it is
 	places uint64        // ids of places given out
+
+	shifted []*request // have places that it knows in rounds that are past: see keepMovedUp
 }
 
 // errKeeperGone says that the keeper cannot take a copy now: the grant waits until it can.
@@ -127,15 +129,74 @@ func (b *Broker) keepPlace(r *request) {
 }
 
 func (b *Broker) putPlace(conn *keeper.Conn, id uint64, r *request, i int, k key) error {
+	var buf [maxBlob]byte
+	return conn.Put(keeper.Entry{ID: id, Blob: b.blobOfPlace(r, i, k).append(buf[:0]), Lock: -1, Holder: r.who.peer.PidFD})
+}
+
+// blobOfPlace describes a place for the next broker. The caller holds mu.
+func (b *Broker) blobOfPlace(r *request, i int, k key) *blob {
 	p := &r.who.peer
 	m, _ := modeOf(r.msg.Mode)
-	d := blob{
+	return &blob{
 		kind: keptWait, mode: m, life: r.msg.Life, flags: flagResumes, boot: b.bootID, session: r.s.id, request: r.id,
 		pid: p.PID, start: r.who.start, uid: p.UID, gid: p.GID, dev: k.dev, ino: k.ino,
-		due: r.due.at, began: r.began, round: r.claim.round, arrival: r.claim.arrival, tag: r.msg.Tag, path: r.pathOf(i),
+		due: r.waitEnd(), began: r.began, round: r.claim.round, arrival: r.claim.arrival, tag: r.msg.Tag, path: r.pathOf(i),
+	}
+}
+
+// noteShifted notes the places that the keeper is to be told anew, since a set has had their lines counted on. The caller holds mu.
+func (b *Broker) noteShifted() {
+	for _, c := range b.table.takeShifted() {
+		b.tellPlaces(c.req)
+	}
+}
+
+// tellPlaces has the keeper told anew of a claim's places, soon. The caller holds mu.
+func (b *Broker) tellPlaces(r *request) {
+	if len(r.places) > 0 && !r.shifted {
+		r.shifted = true
+		b.keeping.shifted = append(b.keeping.shifted, r)
+		b.poke()
+	}
+}
+
+// The keeper is told of so many places at once, and then of no more for so long: a line may be thousands long, and grants need room
+// in its queue, too.
+const (
+	shiftedAtOnce = 32
+	shiftedPause  = time.Millisecond
+)
+
+// keepShifted tells the keeper of the places that tellPlaces has noted; true if there are more. A crash before it is told brings their
+// owners back in the order of before. The caller holds mu.
+func (b *Broker) keepShifted() (more bool) {
+	all := b.keeping.shifted
+	for told := 0; len(all) > 0 && told < shiftedAtOnce; all = all[1:] {
+		r := all[0]
+		if errors.Is(b.setPlaces(r), keeper.ErrFull) {
+			break
+		}
+		told += len(r.places)
+		r.shifted = false
+	}
+	if b.keeping.shifted = all; len(all) == 0 {
+		b.keeping.shifted = nil
+	}
+	return len(all) > 0
+}
+
+// setPlaces describes a claim's places anew to the keeper that has them. The caller holds mu.
+func (b *Broker) setPlaces(r *request) error {
+	if r.claim == nil || b.keeping.conn == nil || r.placedWith != b.keeping.conn || !slices.Equal(r.placed, r.claim.keys) {
+		return nil // they are gone, or will be put where the claim is by then
 	}
 	var buf [maxBlob]byte
-	return conn.Put(keeper.Entry{ID: id, Blob: d.append(buf[:0]), Lock: -1, Holder: p.PidFD})
+	for i, id := range r.places {
+		if err := b.keeping.conn.Set(id, b.blobOfPlace(r, i, r.placed[i]).append(buf[:0])); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropPlace takes a claim's place away from the keeper. The caller holds mu.

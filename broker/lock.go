@@ -111,9 +111,13 @@ func (b *Broker) enter(ctx context.Context, r *request) []event {
 		b.giveUp(ctx, r, wire.CodeCanceled)
 		return nil
 	}
+	var moved []event
 	if r.place != nil && r.place.inTable() {
-		defer b.mu.Unlock()
-		return b.enterAgain(r)
+		if len(c.keys) <= len(r.place.keys) {
+			defer b.mu.Unlock()
+			return b.enterAgain(r)
+		}
+		moved = b.moved(b.table.abandon(r.place)) // a place for some of the files is none for all
 	}
 	r.place = nil
 	r.claim = c
@@ -127,7 +131,8 @@ func (b *Broker) enter(ctx context.Context, r *request) []event {
 	default:
 		v, d = b.table.add(r.claim)
 	}
-	evs := b.judge(r, v, d)
+	b.noteShifted()
+	evs := append(moved, b.judge(r, v, d)...)
 	b.mu.Unlock()
 	return evs
 }

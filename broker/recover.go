@@ -37,7 +37,7 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	}
 	if err != nil && !known {
 		x.logger.Error("the keeper has what neither it nor the log explains: let go", "id", e.ID, "error", err)
-		closeEntry(e)
+		x.closeAside(e)
 		return false
 	}
 	g := h.Grant
@@ -51,7 +51,7 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	}
 	file, err := x.rules.Load().opener.Adopt(e.Lock, g.Path, target, m)
 	if err != nil {
-		closeEntry(e)
+		x.closeAside(e)
 		switch {
 		case !known:
 		case errors.Is(err, flock.ErrNotHeld):
@@ -245,6 +245,15 @@ func tableMode(g *audit.Record) mode {
 		return shared
 	}
 	return exclusive
+}
+
+// closeAside is closeEntry, for which nobody waits where it may hang.
+func (x *restoring) closeAside(e keeper.Entry) {
+	if e.Lock >= 0 && x.rules.Load().opener.Network(flock.NameOf(e.Lock)) {
+		x.work.Go(func() { closeEntry(e) })
+		return
+	}
+	closeEntry(e)
 }
 
 // closeEntry closes what came with an entry that is not taken over.

@@ -115,12 +115,16 @@ func policyRecord(p *authz.Policy) audit.Record {
 }
 
 // recheckWaiters stops every waiting request that the policy in force refuses. Those that are being worked on look for
-// themselves before they are granted. The caller holds mu.
+// themselves before they are granted, and those whose client is away are decided when it sends them again: its groups are not known
+// until then, nor are paths that did not fit. The caller holds mu.
 func (b *Broker) recheckWaiters() []event {
 	policy := b.rules.Load().policy
 	var evs []event
 	for _, s := range b.sessions {
 		for _, r := range s.requests {
+			if r.phase == phaseAbsent {
+				continue
+			}
 			action := authz.ActLock
 			if r.msg.Mode == wire.Shared {
 				action = authz.ActLockShared

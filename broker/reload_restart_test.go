@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -50,6 +51,49 @@ func TestAReloadSaysWhetherItTookARestartAndBeginsItAfterTheAnswer(t *testing.T)
 		if err != nil || !strings.HasSuffix(lines[len(lines)-1], c.want) || restarts.Load() != c.bySIG {
 			t.Errorf("%s: by signal %q %v, and %d restarts", c.name, lines, err, restarts.Load())
 		}
+		r.halt()
+	}
+}
+
+// Whose client is away, his groups are not known, nor a path that did not fit beside his place: the policy is asked when he comes.
+func TestAReloadTakesNoPlaceFromWhoHasNotComeBackYet(t *testing.T) {
+	needRoot(t, "a user with a group")
+	const group = 64321
+	long := "/" + strings.Repeat("d", 200)
+	for what, dir := range map[string]string{"by a group": "", "under a long name": long + long} {
+		r, s := withKeeper(t, func(r *rig) {
+			r.policy = rules(r.files, "allow = [\"FILES\"]\n[[rule]]\nname = \"group\"\ngroups = [64321]\npaths = [\"FILES\"]\ncan = [\"lock\"]\n")
+		})
+		must(t, os.MkdirAll(r.files+dir, 0o755))
+		path := r.file(dir + "/a")
+		connect := func() *peer {
+			p := r.dialMuteAs(alice, group)
+			p.session = p.answer(p.send(&wire.Hello{Min: 2, Max: 2})).(*wire.Welcome).Session
+			return p
+		}
+		p, q := r.dial2(), connect()
+		g := p.granted(attached(path))
+		ask := attached(path)
+		id := q.send(ask)
+		q.queued(id)
+		s.crash()
+		s.back()
+		if _, err := r.b.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		next := r.dial2()
+		n := next.send(attached(path))
+		if got := next.queued(n); got.Position != 2 {
+			t.Errorf("%s: a newcomer's place is %d", what, got.Position)
+		}
+		p.resumed(r)
+		p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: g[0].ID}))
+		back := connect()
+		if m, ok := back.answer(back.send(&wire.Resume{Session: q.session})).(*wire.Resumed); !ok {
+			t.Fatalf("%+v", m)
+		}
+		back.repeat(id, ask)
+		grants(t, back.answer(id))
 		r.halt()
 	}
 }

@@ -53,7 +53,7 @@ type request struct {
 	waited    bool               // it has begun to wait
 	waits     bool               // and that was recorded
 	endSeq    uint64             // number of the record of its end, to be written before the answer
-	due       deadline           // when the wait times out; zero: never
+	due       deadline           // when the wait times out; zero: never. Of one that is absent: when its place ends
 	overtaken verdict            // not 0: the table has ended the claim while a goroutine was at work on it
 	capped    bool               // the policy's max_wait is shorter than what was asked
 
@@ -62,7 +62,8 @@ type request struct {
 	places       []uint64      // the keeper's ids of its place in the queues of these files:
 	placed       []key         // and
 	placedWith   *keeper.Conn  // the keeper that has them
-	until        time.Duration // of a request that has come back: when its wait times out, on the boot clock; 0: as it says itself
+	shifted      bool          // among keeping.shifted
+	until        time.Duration // of one that is absent, or was: when its wait times out, on the boot clock; 0: as it says itself
 	place        *claim        // of an absent request that this one goes on from, until it is entered
 	reserved     []ruleUse     // counted in Broker.perRule for it, one for each file that it asks for
 	lastBlockers []wire.Blocker
@@ -72,6 +73,14 @@ type request struct {
 type place struct {
 	id   flock.ID
 	path string
+}
+
+// waitEnd is when the wait times out, on the boot clock; 0: never. The caller holds Broker.mu.
+func (r *request) waitEnd() time.Duration {
+	if r.phase == phaseAbsent {
+		return r.until
+	}
+	return r.due.at
 }
 
 // placeOf gives the place of file i. For whoever works on the claim.

@@ -91,9 +91,11 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	b.sessions[s.id] = s
 	for _, r := range s.requests {
 		r.s, r.who = s, w
+		// The session's clock is stopped, so what it does not ask for again needs one: else everybody behind it waits for ever.
+		b.arm(&r.due, b.boot()+b.patience, deadlineWait, r, nil)
 	}
 	answer := &wire.Resumed{}
-	var ending []*hold
+	var ending []*wire.Lost
 	var seq uint64
 	for _, h := range b.table.heldBy(owner{uid: s.peer.UID, session: s.id}) {
 		h.info.session, h.info.who = s, w
@@ -102,13 +104,21 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 		}
 		answer.IDs = append(answer.IDs, h.id)
 		if h.ending {
-			ending = append(ending, h)
+			ending = append(ending, b.lossSince(h))
 		}
 		rec := audit.Record{Event: audit.EventResume, ID: h.id}
 		w.sign(&rec)
 		seq = max(seq, b.append(&rec))
 	}
 	slices.Sort(answer.IDs)
+	// Still under mu, which an outbox never keeps waiting: from here on others tell this session what it loses, and its client
+	// takes the first frame for the answer. The records may come later: they promise nothing, and whatever it asks for comes
+	// behind them in the log.
+	keeper.Step("resume.taken")
+	s.send(id, answer)
+	for _, lost := range ending {
+		s.send(0, lost)
+	}
 	err := b.deaths.rename(s.peer.PidFD, s.id) // asks again: a death that was told under the other name is told anew
 	b.mu.Unlock()
 	b.deaths.remove(old.peer.PidFD)
@@ -116,19 +126,22 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 		b.logger.Error("watch a process", "pid", s.peer.PID, "error", err)
 	}
 	b.commit(seq)
-	keeper.Step("resume.taken")
-	s.send(id, answer)
-	for _, h := range ending {
-		b.tellAgain(s, h)
-	}
 }
 
-// tellAgain tells a client that has come back of a hold that was broken, or has expired, meanwhile.
-func (b *Broker) tellAgain(s *session, h *hold) {
-	b.mu.Lock()
+// lossSince is what a client that has come back is told of a hold that was broken, or has expired, meanwhile. The caller holds mu.
+func (b *Broker) lossSince(h *hold) *wire.Lost {
 	rest := max(0, h.info.due.at-b.boot())
-	b.mu.Unlock()
-	s.send(0, &wire.Lost{ID: h.id, Cause: wire.Broken, Path: h.info.path, Grace: min(rest, h.info.grace)})
+	return &wire.Lost{ID: h.id, Cause: h.endedBy(), Path: h.info.path, Grace: min(rest, h.info.grace)}
+}
+
+// endedBy says why a hold is in its grace, which after a restart is known by when that began: no hold is broken after its lease is
+// over.
+func (h *hold) endedBy() wire.LossCause {
+	i := h.info
+	if !i.expires.IsZero() && i.due.at-i.grace >= i.began+i.expires.Sub(i.since) {
+		return wire.Expired
+	}
+	return wire.Broken
 }
 
 // sameProcess reports whether two peers are one process. Since Linux 6.9 a pidfd's inode is one process's, as long as the machine is
@@ -161,17 +174,22 @@ func pidInode(pidfd int) (uint64, bool) {
 // endAway ends a session whose client has not come back, or has died.
 func (b *Broker) endAway(ctx context.Context, s *session, why string) {
 	b.mu.Lock()
-	if !s.away || s.ended {
-		b.mu.Unlock()
-		return
-	}
-	b.deadlines.remove(&s.due)
-	if !s.dead {
-		s.killed = why
+	var evs []event
+	var ending []*hold
+	first := false
+	if s.away { // or its client is back
+		b.deadlines.remove(&s.due)
+		// Marked in one go with the question: its death, its clock, a stop and its client's return may all come at once, and the
+		// pidfd is closed by who was first alone. Closed again, its number would by then be somebody else's.
+		if evs, ending, first = s.beginEnd(); first && !s.dead {
+			s.killed = why
+		}
 	}
 	b.mu.Unlock()
-	s.end(ctx)
-	b.deaths.remove(s.peer.PidFD)
+	if first {
+		s.finishEnd(ctx, evs, ending)
+		b.deaths.remove(s.peer.PidFD) // only now, see part
+	}
 }
 
 // grantedBefore answers a Lock that is sent again because lockerd was started anew before its answer had arrived: if it was granted
@@ -208,10 +226,12 @@ func (b *Broker) takePlace(r *request) []event {
 		return nil
 	}
 	m, _ := modeOf(r.msg.Mode)
-	if c := absent.claim; c.owner != r.owner() || c.mode != m {
+	others := slices.ContainsFunc(absent.msg.Paths, func(p string) bool { return p != "" && !slices.Contains(r.msg.Paths, p) })
+	if c := absent.claim; c.owner != r.owner() || c.mode != m || others {
 		return b.leave(absent)
 	}
 	delete(r.s.requests, r.id)
+	b.deadlines.remove(&absent.due)
 	r.place, r.began, r.until = absent.claim, absent.began, absent.until
 	r.places, r.placed, r.placedWith = absent.places, absent.placed, absent.placedWith
 	absent.places, absent.placed = nil, nil
@@ -222,15 +242,16 @@ func (b *Broker) takePlace(r *request) []event {
 func (b *Broker) enterAgain(r *request) []event {
 	c := r.place
 	r.place, r.claim, c.req = nil, c, r
-	if !b.reserve(r) {
+	keys := r.keys()
+	if !b.reserveFor(r, keys) {
 		return append(b.moved(b.table.abandon(c)), event{c: c, v: quotaRule})
 	}
-	keys := r.keys()
 	if slices.Equal(c.keys, keys) {
 		v := queued
 		if c.state == claimPending {
 			v = pending
 		}
+		b.tellPlaces(r) // its line may have been counted on while it was being opened
 		return b.judge(r, v, detail{})
 	}
 	v, d, evs := b.table.rekey(c, keys)

@@ -194,20 +194,33 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 
 // end takes everything away that lives as long as the connection: waiting claims, attached holds, the watch.
 func (s *session) end(ctx context.Context) {
+	s.b.mu.Lock()
+	evs, ending, first := s.beginEnd()
+	s.b.mu.Unlock()
+	if first {
+		s.finishEnd(ctx, evs, ending)
+	}
+}
+
+// beginEnd marks the session as ended, and all that it has; false when somebody else has, or nobody shall. The caller holds mu.
+func (s *session) beginEnd() (evs []event, ending []*hold, first bool) {
 	b := s.b
-	b.mu.Lock()
 	if b.handed.Load() || s.ended { // the next broker's now
-		b.mu.Unlock()
-		return
+		return nil, nil, false
 	}
 	s.ended = true
 	delete(b.sessions, s.id)
 	delete(b.watchers, s)
-	var evs []event
 	for _, r := range s.requests {
 		evs = append(evs, b.stop(r, wire.CodeCanceled)...)
 	}
-	ending := b.beginEnd(b.table.heldBy(owner{uid: s.peer.UID, session: s.id}))
+	return evs, b.beginEnd(b.table.heldBy(owner{uid: s.peer.UID, session: s.id})), true
+}
+
+// finishEnd lets go of what beginEnd gave. The caller does not hold mu.
+func (s *session) finishEnd(ctx context.Context, evs []event, ending []*hold) {
+	b := s.b
+	b.mu.Lock()
 	cause, text := audit.EventRelease, "connection closed"
 	if s.dead {
 		cause, text = audit.EventDeath, "process died"
@@ -216,7 +229,6 @@ func (s *session) end(ctx context.Context) {
 		text = s.killed
 	}
 	b.mu.Unlock()
-
 	more, seq := b.finishEnd(ctx, ending, func(h *hold, r *audit.Record) {
 		r.Event, r.Text = cause, text
 	})

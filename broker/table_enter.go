@@ -101,12 +101,13 @@ func (t *table) leave(c *claim) {
 }
 
 // rekey moves a claim whose file was replaced to other files. It keeps its arrival, and in the queues that it does not
-// leave its place. The verdict is as of add (no quota is asked again: it is in already); the events are of others.
+// leave its place. The verdict is as of add; the events are of others. No quota is asked again for what it needed before, since it is
+// in already; but one of its files may have been its owner's, and the one in its stead is not.
 func (t *table) rekey(c *claim, keys []key) (verdict, detail, []event) {
 	if !c.inTable() {
 		panic("lock table: rekey of a claim that is not in the table")
 	}
-	old, round := c.keys, c.round
+	old, round, needed := c.keys, c.round, len(c.keys)-c.covered
 	t.leave(c)
 	t.part(c)
 	evs := t.acquit()
@@ -116,6 +117,9 @@ func (t *table) rekey(c *claim, keys []key) (verdict, detail, []event) {
 	t.join(c)
 	owned, v := t.owned(c)
 	d := detail{owned: owned}
+	if v == 0 && len(c.keys)-c.covered > needed && t.overHolds(c) {
+		v = quotaHolds
+	}
 	if v != 0 {
 		t.part(c)
 		return v, d, append(evs, t.settle()...)

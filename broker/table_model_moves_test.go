@@ -83,12 +83,15 @@ func (m *tblModel) breakCycles(o owner) (evs []tblEvent) {
 }
 
 func (m *tblModel) rekey(c *tblClaim, keys []key) (v verdict, ids []uint64, cycle int, evs []tblEvent) {
-	old, round := c.keys, c.round
+	old, round, needed := c.keys, c.round, len(m.needs(c))
 	m.remove(c)
 	evs = m.breakCycles(c.owner)
 	c.keys = keys
 	if ids, v = m.owned(c); v != 0 {
 		return v, ids, 0, append(evs, m.settle(c.owner)...)
+	}
+	if n := len(m.needs(c)); n > needed && m.overHolds(c.owner.uid, n) {
+		return quotaHolds, ids, 0, append(evs, m.settle(c.owner)...)
 	}
 	var fresh []key
 	kept := uint64(1)

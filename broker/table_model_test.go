@@ -131,16 +131,20 @@ func (m *tblModel) add(c *tblClaim, wait bool) (v verdict, ids []uint64, cycle i
 	if v != 0 {
 		return v, ids, 0
 	}
-	uid, n := c.owner.uid, len(m.needs(c))
-	h, w, _ := m.used(uid, false)
-	ah, aw, _ := m.used(uid, true)
-	if h+w+n > m.limits.holds || ah+aw+n > m.usable(uid, m.limits.holdsAll) {
+	if m.overHolds(c.owner.uid, len(m.needs(c))) {
 		return quotaHolds, ids, 0
 	}
 	m.align(c.keys)
 	m.count++
 	c.arrival = m.count
 	return m.enter(c, c.keys, 1, wait), ids, m.lastCycle(c)
+}
+
+// overHolds reports whether n holds more are more than the uid or all may have.
+func (m *tblModel) overHolds(uid uint32, n int) bool {
+	h, w, _ := m.used(uid, false)
+	ah, aw, _ := m.used(uid, true)
+	return h+w+n > m.limits.holds || ah+aw+n > m.usable(uid, m.limits.holdsAll)
 }
 
 // lastCycle is the length of the cycle that c, which is not in the model, would close by waiting.

@@ -110,7 +110,7 @@ func TestRekeyKeepsThePlace(t *testing.T) {
 			a x M = queued
 			b:new px F = pending
 			b:new rekey N = deadlock via a b`,
-		"no quota stands in its way": `
+		"no quota of waiters stands in its way": `
 			h x N = granted
 			a px F = pending
 			a rekey N = queued

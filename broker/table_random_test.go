@@ -137,7 +137,7 @@ func tblMetAll(t *testing.T, met map[tblMet]int) {
 var tblEverything = map[string][]verdict{
 	"add":   {pending, queued, satisfied, deadlock, conversion, quotaHolds, quotaWaiters},
 	"try":   {pending, blocked, satisfied, deadlock, conversion, quotaHolds},
-	"rekey": {pending, queued, satisfied, deadlock, conversion},
+	"rekey": {pending, queued, satisfied, deadlock, conversion, quotaHolds},
 	"event": {pending, satisfied, deadlock, conversion},
 }
 

@@ -57,6 +57,7 @@ func (t *table) moveUp(f *file, c *claim, top uint64) {
 	for _, d := range claims {
 		d.round += by
 	}
+	t.moves.shifted = append(t.moves.shifted, claims...)
 }
 
 // tied returns the files that are connected with f through sets, f itself included, and the claims in their lines.

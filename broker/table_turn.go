@@ -8,12 +8,20 @@ type moves struct {
 	eased    []*claim // their owner got a file of theirs
 	suspects []*party // lost something that kept claims of theirs out of a cycle
 	events   []event
+	shifted  []*claim // have been given later rounds since takeShifted
 }
 
 func (m *moves) suspect(p *party) {
 	if !slices.Contains(m.suspects, p) {
 		m.suspects = append(m.suspects, p)
 	}
+}
+
+// takeShifted gives the claims that align has given later rounds, some perhaps twice, or gone by now.
+func (t *table) takeShifted() []*claim {
+	shifted := t.moves.shifted
+	t.moves.shifted = nil
+	return shifted
 }
 
 // settle lets everybody move who can, and returns them.

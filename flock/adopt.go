@@ -103,7 +103,7 @@ func heldBy(fd int, m Mode) (Engines, error) {
 
 // NameOf gives the name under which the kernel knows an open file now: for a hold whose path is not on record any more.
 //
-// Privileged: an attacker chooses names; this one is only shown. proc_pid_fd(5)
+// Privileged: an attacker chooses names; this one is only shown, or tells whether closing may hang. proc_pid_fd(5)
 func NameOf(fd int) string {
 	dir, err := procSelfFD()
 	if err != nil {
