@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -79,9 +77,7 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 		x.known[h.Grant.Seq] = h
 	}
 	places := x.fromKeeper(c.Listed)
-	for _, id := range slices.Sorted(maps.Keys(x.known)) {
-		x.fromLog(x.known[id])
-	}
+	x.fromLogAll()
 	x.restorePlaces(places)
 	for _, s := range b.sessions {
 		b.await(s)

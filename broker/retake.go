@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,37 +15,63 @@ import (
 
 const leaseOver = "its lease is over"
 
-// fromLog deals with a hold of the log that the keeper does not have.
-func (x *restoring) fromLog(old audit.Hold) {
+// Whoever can open a file can lock it for a moment, by chance or again and again. So a file that is in use is tried so often,
+// with a pause before each round, which all holds have in common: a start takes at most 50 ms longer by it.
+const (
+	moreRounds = 25
+	roundPause = 2 * time.Millisecond
+)
+
+const triedAgain = "files of locks are in use; tried again"
+
+// fromLogAll deals with all holds of the log that the keeper does not have.
+func (x *restoring) fromLogAll() {
+	left := slices.Sorted(maps.Keys(x.known))
+	for round := 0; ; round++ {
+		left = slices.DeleteFunc(left, func(id uint64) bool { return x.fromLog(x.known[id], round == moreRounds) })
+		if len(left) == 0 {
+			return
+		}
+		x.logger.Debug(triedAgain, "count", len(left))
+		time.Sleep(roundPause)
+	}
+}
+
+// fromLog deals with a hold of the log that the keeper does not have. False: its file is in use, and it is worth another try, as it
+// never is in the last round.
+func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 	g := old.Grant
 	attached := g.Life == wire.Attached.String()
 	pidfd := -1
 	switch {
 	case x.past.Complete:
 		x.record(g, audit.EventRelease, "it was let go, or not answered yet, when lockerd died")
-		return
+		return true
 	case attached && g.Request == 0: // its client cannot come back
 		x.record(g, audit.EventDeath, "lockerd was not running any more")
-		return
+		return true
 	case attached && !x.sameBoot:
 		x.record(g, audit.EventDeath, "the machine was started anew")
-		return
+		return true
 	case attached:
 		if pidfd = sameAsThen(g.PID, g.Start); pidfd < 0 {
 			x.record(g, audit.EventDeath, "its process died while lockerd was not running")
-			return
+			return true
 		}
 	case !g.Expires.IsZero() && x.beganOf(&g)+g.Expires.Sub(g.Time) <= x.boot():
 		x.record(g, audit.EventExpire, leaseOver)
-		return
+		return true
 	}
-	f, text := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g)})
+	f, text, inUse := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g)})
 	if f == nil {
-		x.lose(g, text)
 		if pidfd >= 0 {
 			unix.Close(pidfd)
 		}
-		return
+		if inUse && !last {
+			return false
+		}
+		x.lose(g, text)
+		return true
 	}
 	info := x.infoOfRecord(&g, f)
 	g.Rests = restNames[info.rests&3] // a file may have become executable since
@@ -59,6 +88,7 @@ func (x *restoring) fromLog(old audit.Hold) {
 	x.enterRestored(h, info, nil)
 	x.record(g, audit.EventResume, "claimed again")
 	x.fresh = append(x.fresh, h)
+	return true
 }
 
 func enginesOf(g *audit.Record) (e flock.Engines) {
@@ -76,41 +106,42 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 // networkPatience is how long one hold on a network file system may keep lockerd from starting.
 const networkPatience = 5 * time.Second
 
-// lockAgain opens and locks the file of an old hold, or says why it cannot.
-func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (*flock.File, string) {
+// lockAgain opens and locks the file of an old hold, or says why it cannot, and whether that is because somebody has it in use.
+func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, text string, inUse bool) {
 	opener := b.rules.Load().opener
-	try := func() (*flock.File, string) {
+	try := func() (*flock.File, string, bool) {
 		f, err := opener.Open(g.Path, w)
 		if err != nil {
-			return nil, "it cannot be opened again: " + errText(err)
+			return nil, "it cannot be opened again: " + errText(err), errors.Is(err, flock.ErrBusy)
 		}
 		if f.ID != (flock.ID{Dev: g.Dev, Ino: g.Ino}) {
 			f.Close()
-			return nil, "another file stands under this name now"
+			return nil, "another file stands under this name now", false
 		}
 		if err := f.TryLock(w.Mode); err != nil {
 			f.Close()
-			return nil, "it cannot be locked again: " + errText(err)
+			return nil, "it cannot be locked again: " + errText(err), errors.Is(err, flock.ErrBusy)
 		}
-		return f, ""
+		return f, "", false
 	}
 	if !opener.Network(g.Path) {
 		return try()
 	}
 	type result struct {
-		f    *flock.File
-		text string
+		f     *flock.File
+		text  string
+		inUse bool
 	}
 	done := make(chan result, 1)
 	b.work.Go(func() { // may hang for as long as a server does not answer
-		f, text := try()
-		done <- result{f, text}
+		f, text, inUse := try()
+		done <- result{f, text, inUse}
 	})
 	over := time.NewTimer(networkPatience)
 	defer over.Stop()
 	select {
 	case r := <-done:
-		return r.f, r.text
+		return r.f, r.text, r.inUse
 	case <-over.C:
 		b.work.Go(func() {
 			if r := <-done; r.f != nil {
@@ -118,6 +149,6 @@ func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (*flock.File, string) 
 				r.f.Close()
 			}
 		})
-		return nil, "its file system does not answer"
+		return nil, "its file system does not answer", false
 	}
 }
