@@ -135,7 +135,7 @@ func (b *Broker) sendHold(ctx context.Context, conn *keeper.Conn, h *hold) error
 	var buf [maxBlob]byte
 	for began := time.Now(); ; {
 		b.mu.Lock()
-		if b.table.byID(h.id) != h || h.info.releasing {
+		if b.table.byID(h.id) != h || h.info.releasing || h.info.untold {
 			b.mu.Unlock()
 			return nil
 		}

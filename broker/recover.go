@@ -192,12 +192,15 @@ func (x *restoring) beganOf(g *audit.Record) time.Duration {
 // infoOfRecord is what the record of a grant says of its hold.
 func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 	info := &holdInfo{
-		file: file, path: g.Path, target: g.Target, rests: restsOf(file.Engines), life: wire.Detached, tag: g.Tag, reason: g.Reason, rule: g.Rule,
+		file: file, path: g.Path, target: g.Target, life: wire.Detached, tag: g.Tag, reason: g.Reason, rule: g.Rule,
 		grace: g.Grace, since: g.Time, began: x.beganOf(g), expires: g.Expires, by: g.Session, request: g.Request, resumes: g.Request != 0,
 		who: &who{
 			peer: authz.PeerFor(g.UID, g.GID, nil), user: g.User, login: g.LoginUID, hasLogin: g.HasLogin, start: g.Start,
 			command: g.Command, restored: true,
 		},
+	}
+	if file != nil {
+		info.rests = restsOf(file.Engines)
 	}
 	if g.Life == wire.Attached.String() {
 		info.life = wire.Attached
@@ -206,8 +209,8 @@ func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 	return info
 }
 
-// lose records that a hold is gone, though nobody let go of it. The owner of a detached one finds it in the list; the session of an
-// attached one is told when it comes back, since its id is not among those that it still has.
+// lose records that a hold is gone, though nobody let go of it. The owner of a detached one finds it in the list; for the session of
+// an attached one see keepUntold.
 func (x *restoring) lose(g audit.Record, why string) {
 	x.record(g, audit.EventLost, why)
 	x.logger.Warn("lock lost", "path", g.Path, "uid", g.UID, "reason", why)
@@ -215,7 +218,7 @@ func (x *restoring) lose(g audit.Record, why string) {
 		x.lost[g.Seq] = &lostHold{id: g.Seq, uid: g.UID, grant: g, path: g.Path, reason: "lost: " + why}
 		return
 	}
-	x.record(audit.Record{Seq: g.Seq, Path: g.Path}, audit.EventCleared, "its session is told when it comes back")
+	x.keepUntold(&g)
 }
 
 // letGoOf frees a lock that nobody has; where that may hang, nobody waits for it.

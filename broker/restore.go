@@ -9,6 +9,7 @@ import (
 
 	"locker/audit"
 	"locker/keeper"
+	"locker/wire"
 )
 
 // A start takes over what an earlier run has left, before any client is served. There are two sources, in this order:
@@ -71,6 +72,10 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	}
 	x.idle = x.sinceLast()
 	for _, l := range state.Lost() {
+		if l.Grant.Life == wire.Attached.String() {
+			x.keepUntold(&l.Grant)
+			continue
+		}
 		b.lost[l.Grant.Seq] = &lostHold{id: l.Grant.Seq, uid: l.Grant.UID, grant: l.Grant, path: l.Grant.Path, reason: "lost"}
 	}
 	for _, h := range state.Holds() {

@@ -97,7 +97,7 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	var seq uint64
 	for _, h := range b.table.heldBy(owner{uid: s.peer.UID, session: s.id}) {
 		h.info.session, h.info.who = s, w
-		if h.info.releasing {
+		if h.info.releasing || h.info.untold {
 			continue
 		}
 		answer.IDs = append(answer.IDs, h.id)
