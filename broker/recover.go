@@ -15,12 +15,15 @@ import (
 
 // fromKeeper takes over the holds among what the keeper has, and gives the places in queues.
 func (x *restoring) fromKeeper(listed []keeper.Entry) (places []keeper.Entry) {
-	for _, e := range listed {
+	for i, e := range listed {
+		if x.failed != nil {
+			return append(places, listed[i:]...)
+		}
 		if e.ID&waitBit != 0 {
 			places = append(places, e)
 			continue
 		}
-		if !x.recoverHold(e) {
+		if !x.recoverHold(e) && x.failed == nil {
 			x.keeping.conn.Drop(e.ID)
 		}
 	}
@@ -53,6 +56,8 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	if err != nil {
 		closeEntry(e)
 		switch {
+		case isShortage(err):
+			x.fail(err)
 		case !known:
 		case errors.Is(err, flock.ErrNotHeld):
 			x.record(g, audit.EventRelease, "it was being released when lockerd died")
@@ -151,7 +156,7 @@ func (x *restoring) awaitAsker(info *holdInfo) {
 	if info.by == 0 || x.sessions[info.by] != nil {
 		return
 	}
-	if pidfd := sameAsThen(info.who.peer.PID, info.who.start); pidfd >= 0 {
+	if pidfd := x.processOf(info.who.peer.PID, info.who.start); pidfd >= 0 {
 		asker := *info.who
 		asker.peer.PidFD = pidfd
 		x.addAway(info.by, &asker, resumeVersion)

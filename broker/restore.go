@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type restoring struct {
 	known    map[uint64]audit.Hold // live by the log, and not dealt with yet
 	fresh    []*hold               // that the keeper does not have
 	last     uint64                // number of the last record
+	failed   error                 // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
 }
 
 // restore is the whole start.
@@ -82,7 +84,13 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 		x.known[h.Grant.Seq] = h
 	}
 	places := x.fromKeeper(c.Listed)
-	x.fromLogAll()
+	if x.failed == nil {
+		x.fromLogAll()
+	}
+	if x.failed != nil {
+		x.giveBack(places)
+		return nil, fmt.Errorf("take over the locks of before, which are kept: %w", x.failed)
+	}
 	x.restorePlaces(places)
 	for _, s := range b.sessions {
 		b.await(s)
@@ -93,6 +101,35 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 		b.logger.Error("start not recorded on disk: nothing is granted until it can be", "error", err)
 	}
 	return x.fresh, nil
+}
+
+// fail notes that the start cannot go on, if err is not nil.
+func (x *restoring) fail(err error) {
+	if x.failed == nil {
+		x.failed = err
+	}
+}
+
+// giveBack closes what a start has taken over that is given up; the keeper has it. No lock is let go.
+func (x *restoring) giveBack(entries []keeper.Entry) {
+	for _, e := range entries {
+		closeEntry(e)
+	}
+	for _, h := range x.table.allHolds() {
+		if !h.info.untold {
+			h.info.file.Close()
+		}
+	}
+	for _, s := range x.sessions {
+		x.deaths.remove(s.peer.PidFD)
+	}
+}
+
+// processOf is sameAsThen for a start.
+func (x *restoring) processOf(pid int32, start uint64) int {
+	pidfd, err := sameAsThen(pid, start)
+	x.fail(err)
+	return pidfd
 }
 
 // sinceLast is how long ago the log was last written; the wall clock has to do where the boot clock has begun anew.

@@ -28,8 +28,8 @@ const triedAgain = "files of locks are in use; tried again"
 func (x *restoring) fromLogAll() {
 	left := slices.Sorted(maps.Keys(x.known))
 	for round := 0; ; round++ {
-		left = slices.DeleteFunc(left, func(id uint64) bool { return x.fromLog(x.known[id], round == moreRounds) })
-		if len(left) == 0 {
+		left = slices.DeleteFunc(left, func(id uint64) bool { return x.failed == nil && x.fromLog(x.known[id], round == moreRounds) })
+		if len(left) == 0 || x.failed != nil {
 			return
 		}
 		x.logger.Debug(triedAgain, "count", len(left))
@@ -54,7 +54,10 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		x.record(g, audit.EventDeath, "the machine was started anew")
 		return true
 	case attached:
-		if pidfd = sameAsThen(g.PID, g.Start); pidfd < 0 {
+		if pidfd = x.processOf(g.PID, g.Start); x.failed != nil {
+			return true
+		}
+		if pidfd < 0 {
 			x.record(g, audit.EventDeath, "its process died while lockerd was not running")
 			return true
 		}
@@ -62,15 +65,19 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		x.record(g, audit.EventExpire, leaseOver)
 		return true
 	}
-	f, text, inUse := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g)})
+	f, text, err := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g)})
 	if f == nil {
 		if pidfd >= 0 {
 			unix.Close(pidfd)
 		}
-		if inUse && !last {
+		switch {
+		case isShortage(err):
+			x.fail(err)
+		case errors.Is(err, flock.ErrBusy) && !last:
 			return false
+		default:
+			x.lose(g, text)
 		}
-		x.lose(g, text)
 		return true
 	}
 	info := x.infoOfRecord(&g, f)
@@ -106,42 +113,42 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 // networkPatience is how long one hold on a network file system may keep lockerd from starting.
 const networkPatience = 5 * time.Second
 
-// lockAgain opens and locks the file of an old hold, or says why it cannot, and whether that is because somebody has it in use.
-func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, text string, inUse bool) {
+// lockAgain opens and locks the file of an old hold, or says in words why it cannot; err is the cause, if there is one.
+func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, text string, err error) {
 	opener := b.rules.Load().opener
-	try := func() (*flock.File, string, bool) {
+	try := func() (*flock.File, string, error) {
 		f, err := opener.Open(g.Path, w)
 		if err != nil {
-			return nil, "it cannot be opened again: " + errText(err), errors.Is(err, flock.ErrBusy)
+			return nil, "it cannot be opened again: " + errText(err), err
 		}
 		if f.ID != (flock.ID{Dev: g.Dev, Ino: g.Ino}) {
 			f.Close()
-			return nil, "another file stands under this name now", false
+			return nil, "another file stands under this name now", nil
 		}
 		if err := f.TryLock(w.Mode); err != nil {
 			f.Close()
-			return nil, "it cannot be locked again: " + errText(err), errors.Is(err, flock.ErrBusy)
+			return nil, "it cannot be locked again: " + errText(err), err
 		}
-		return f, "", false
+		return f, "", nil
 	}
 	if !opener.Network(g.Path) {
 		return try()
 	}
 	type result struct {
-		f     *flock.File
-		text  string
-		inUse bool
+		f    *flock.File
+		text string
+		err  error
 	}
 	done := make(chan result, 1)
 	b.work.Go(func() { // may hang for as long as a server does not answer
-		f, text, inUse := try()
-		done <- result{f, text, inUse}
+		f, text, err := try()
+		done <- result{f, text, err}
 	})
 	over := time.NewTimer(networkPatience)
 	defer over.Stop()
 	select {
 	case r := <-done:
-		return r.f, r.text, r.inUse
+		return r.f, r.text, r.err
 	case <-over.C:
 		b.work.Go(func() {
 			if r := <-done; r.f != nil {
@@ -149,6 +156,6 @@ func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, text s
 				r.f.Close()
 			}
 		})
-		return nil, "its file system does not answer", false
+		return nil, "its file system does not answer", nil
 	}
 }

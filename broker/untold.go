@@ -16,7 +16,10 @@ import (
 func (x *restoring) keepUntold(g *audit.Record) {
 	pidfd := -1
 	if x.sameBoot {
-		pidfd = sameAsThen(g.PID, g.Start)
+		pidfd = x.processOf(g.PID, g.Start)
+	}
+	if x.failed != nil {
+		return
 	}
 	if pidfd < 0 {
 		x.record(audit.Record{Seq: g.Seq, Path: g.Path}, audit.EventCleared, "its process has ended")

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
 
@@ -48,22 +49,30 @@ func describe(p authz.Peer, policy *authz.Policy) *who {
 }
 
 // sameAsThen opens the process that had this pid and start time, -1 if it is dead: a pid is used again, but not with a start time
-// of the past. To be asked of a pid of this boot only. pidfd_open(2)
-func sameAsThen(pid int32, start uint64) int {
+// of the past. An error: it cannot be found out now. To be asked of a pid of this boot only. pidfd_open(2)
+func sameAsThen(pid int32, start uint64) (pidfd int, err error) {
 	if pid <= 0 || start == 0 {
-		return -1
+		return -1, nil
 	}
 	fd, err := unix.PidfdOpen(int(pid), 0)
+	if isShortage(err) {
+		return -1, err
+	}
 	if err != nil {
-		return -1
+		return -1, nil
 	}
 	unix.CloseOnExec(fd)
 	// In this order: as long as the process of fd is not dead, what proc says of the pid is about it.
-	if now, ok := startTime(procFile(pid, "stat", 1024)); !ok || now != start || dead(fd) {
-		unix.Close(fd)
-		return -1
+	now, ok := startTime(procFile(pid, "stat", 1024))
+	switch {
+	case dead(fd):
+	case !ok:
+		err = errors.New("proc does not tell when a process was started")
+	case now == start:
+		return fd, nil
 	}
-	return fd
+	unix.Close(fd)
+	return -1, err
 }
 
 func dead(pidfd int) bool {
