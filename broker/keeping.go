@@ -22,6 +22,7 @@ type keeping struct {
 	ready  bool          // it has everything; grants go on
 	again  chan struct{} // closed when it is ready again; nil while it is
 	places uint64        // ids of places given out
+	left   []*hold       // that it has no room for: until it has, nothing is granted. They may have ended
 }
 
 // errKeeperGone says that the keeper cannot take a copy now: the grant waits until it can.
@@ -38,6 +39,9 @@ func (b *Broker) keepHold(id uint64, r *request, info *holdInfo, k key) error {
 	}
 	if !b.keeping.ready {
 		return errKeeperGone
+	}
+	if len(b.keeping.left) > 0 {
+		return keeper.ErrNoRoom
 	}
 	var buf [maxBlob]byte
 	m, _ := modeOf(r.msg.Mode)
@@ -96,6 +100,7 @@ func (b *Broker) blobOf(i *holdInfo, k key, m mode) *blob {
 func (b *Broker) unkeep(id uint64) {
 	if b.keeping.conn != nil {
 		b.keeping.conn.Drop(id) // if the keeper is gone, it goes with it; while everything is sent again, releasing holds are left out
+		b.keepLeft()
 	}
 }
 
@@ -151,6 +156,7 @@ func (b *Broker) dropPlaces(ids []uint64) {
 	for _, id := range ids {
 		b.keeping.conn.Drop(id)
 	}
+	b.keepLeft()
 }
 
 // tellKeeper describes a hold anew, whose deadline has changed. The caller holds mu.
