@@ -167,10 +167,10 @@ func (x *restoring) awaitAsker(info *holdInfo) {
 func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
 	at := time.Duration(0)
 	switch {
+	case h.ending && (k == nil || k.flags&flagEnding == 0): // the keeper was not told when the grace ends
+		at = x.boot() + info.grace
 	case k != nil:
 		at = k.due
-	case h.ending:
-		at = x.boot() + info.grace
 	case !info.expires.IsZero():
 		at = max(info.began+info.expires.Sub(info.since), x.boot()+time.Millisecond)
 	}

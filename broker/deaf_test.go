@@ -1,0 +1,86 @@
+package broker
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"locker/keeper"
+	"locker/wire"
+)
+
+// A keeper that does not read: its queue is full, and takes what the test reads of it and no more.
+type deaf struct {
+	read func() // makes room for one message
+	end  func() // the broker has its own keeper again, which has heard nothing meanwhile
+}
+
+func (r *rig) deafen() deaf {
+	r.t.Helper()
+	path := filepath.Join(r.t.TempDir(), "s")
+	l, err := keeper.Listen(path)
+	must(r.t, err)
+	defer l.Close()
+	conn, err := keeper.Dial(r.t.Context(), path)
+	must(r.t, err)
+	r.t.Cleanup(func() { conn.Close() })
+	end, err := l.AcceptUnix()
+	must(r.t, err)
+	r.t.Cleanup(func() { end.Close() })
+	for id := uint64(1 << 50); ; id++ { // the smallest message, so that room for it is room for one other
+		if err := conn.Put(keeper.Entry{ID: id, Lock: -1, Holder: -1}); errors.Is(err, keeper.ErrFull) {
+			break
+		}
+		must(r.t, err)
+	}
+	r.b.mu.Lock()
+	defer r.b.mu.Unlock()
+	own := r.b.keeping.conn
+	r.b.keeping.conn = conn
+	return deaf{
+		read: func() {
+			if n, err := end.Read(make([]byte, 1024)); n == 0 || err != nil {
+				r.t.Errorf("read what was sent to the keeper: %d bytes, %v", n, err)
+			}
+		},
+		end: func() {
+			r.b.mu.Lock()
+			defer r.b.mu.Unlock()
+			r.b.keeping.conn = own
+		},
+	}
+}
+
+func TestAGraceThatTheKeeperWasNotToldOfIsCountedFromTheNextStart(t *testing.T) {
+	var clock still
+	r, s := withKeeper(t, clock.drive)
+	p := r.dial2()
+	path := r.file("a")
+	m := attached(path)
+	m.Grace = 20 * time.Second
+	g := p.granted(m)
+	d := r.deafen()
+	root := r.dial2()
+	root.answer(root.send(&wire.Break{By: wire.ByID, ID: g[0].ID, Reason: "x"}))
+	d.end()
+	clock.forward(r, time.Second)
+	s.crash()
+	s.back()
+	r.b.endDue(t.Context())
+	if isFree(t, path) {
+		t.Error("let go at the start, in its grace")
+	}
+	p.resumed(r)
+	if l := p.lost(); l.ID != g[0].ID || l.Grace != 20*time.Second {
+		t.Errorf("%+v", l)
+	}
+	clock.forward(r, 20*time.Second-1)
+	r.b.endDue(t.Context())
+	if isFree(t, path) {
+		t.Error("let go in its grace")
+	}
+	clock.forward(r, 1)
+	eventually(t, "the grace ends", func() bool { return isFree(t, path) })
+	r.checkReplay()
+}
