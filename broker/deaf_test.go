@@ -3,9 +3,12 @@ package broker
 import (
 	"errors"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"locker/audit"
 	"locker/keeper"
 	"locker/wire"
 )
@@ -49,6 +52,65 @@ func (r *rig) deafen() deaf {
 			defer r.b.mu.Unlock()
 			r.b.keeping.conn = own
 		},
+	}
+}
+
+// TestAKeeperThatIsFullUndoesTheGrant: a set is granted all or none, so what it had taken of one goes as well.
+func TestAKeeperThatIsFullUndoesTheGrant(t *testing.T) {
+	full := map[string]func(r *rig, s *shelf, letGo func()) (end func()){
+		"does not read": func(r *rig, _ *shelf, _ func()) func() { return r.deafen().end },
+		"does not read, but for one message": func(r *rig, _ *shelf, _ func()) func() {
+			d := r.deafen()
+			d.read()
+			return d.end
+		},
+		"no room": func(_ *rig, s *shelf, letGo func()) func() {
+			s.narrow(2)
+			return letGo
+		},
+		"room for one": func(_ *rig, s *shelf, letGo func()) func() {
+			s.narrow(3)
+			return letGo
+		},
+	}
+	for how, fill := range full {
+		for _, life := range []wire.Life{wire.Attached, wire.Detached} {
+			t.Run(how+", "+life.String(), func(t *testing.T) {
+				r, s := withKeeper(t, nil)
+				p := r.dial2()
+				had := p.granted(attached(r.file("x"), r.file("y")))
+				b, c := r.file("b"), r.file("c")
+				end := fill(r, s, func() { p.unlock(had[0].ID, had[1].ID) })
+				m := attached(b, c)
+				m.Life = life
+				e := p.refused(m)
+				if e.Code != wire.CodeUnavailable || !strings.Contains(e.Text, "keeper") {
+					t.Errorf("%+v", e)
+				}
+				if !isFree(t, b) || !isFree(t, c) {
+					t.Error("refused, and not free")
+				}
+				if rows := p.rowsOf(p.send(&wire.List{All: true})); len(rows) != 2 || rows[0].ID != had[0].ID || rows[1].ID != had[1].ID {
+					t.Errorf("%+v", rows)
+				}
+				grants, undone := len(r.records(audit.EventGrant))-2, len(r.records(audit.EventRelease))
+				if want := 1 + strings.Count(how, "one"); grants != want || undone != want {
+					t.Errorf("%d records of grants, %d of their being undone, want %d", grants, undone, want)
+				}
+				r.checkReplay()
+				end()
+				p.granted(m) // when there is room again
+				var want []uint64
+				for _, row := range p.rowsOf(p.send(&wire.List{All: true})) {
+					want = append(want, row.ID)
+				}
+				s.crash()
+				if ids := s.inKeeper(nil); !slices.Equal(ids, sortedIDs(want...)) {
+					t.Errorf("kept %v, want %v", ids, want)
+				}
+				s.back()
+			})
+		}
 	}
 }
 

@@ -9,11 +9,20 @@ import (
 	"locker/wire"
 )
 
-// narrow has another keeper follow, one with room for n entries.
-func (s *shelf) narrow(n uint64) *child {
+// narrow has another keeper follow, one with room for n entries, and waits until a broker that runs has sent it what fits.
+func (s *shelf) narrow(n uint64) {
 	s.r.t.Helper()
 	s.end()
-	return startChild(s.r.t, "keeper", s.path, uintText(n))
+	next := startChild(s.r.t, "keeper", s.path, uintText(n))
+	if s.r.stop == nil {
+		return
+	}
+	b := s.r.b
+	eventually(s.r.t, "the next keeper is found", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.keeping.ready && int(b.keeping.conn.PID()) == next.cmd.Process.Pid
+	})
 }
 
 // left is how many holds the keeper has no room for.
@@ -46,15 +55,7 @@ func TestAKeeperWithLessRoomHasWhatFitsAndNothingIsGrantedUntilItHasAll(t *testi
 	for _, name := range []string{"a", "b", "c"} {
 		ids = append(ids, p.granted(attached(r.file(name)))[0].ID)
 	}
-	keeper := s.narrow(2)
-	eventually(t, "the next keeper is found", func() bool {
-		return int(p.answer(p.send(&wire.Status{})).(*wire.StatusReply).KeeperPID) == keeper.cmd.Process.Pid
-	})
-	eventually(t, "grants are answered again", func() bool {
-		r.b.mu.Lock()
-		defer r.b.mu.Unlock()
-		return r.b.keeping.ready
-	})
+	s.narrow(2)
 	if n := r.left(); n != 1 {
 		t.Errorf("%d are left over", n)
 	}
