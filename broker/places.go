@@ -21,6 +21,9 @@ func (x *restoring) restorePlaces(entries []keeper.Entry) {
 	for _, e := range entries {
 		x.keeping.places = max(x.keeping.places, e.ID&^uint64(waitBit))
 		k, err := parseBlob(e.Blob)
+		if err != nil {
+			x.logger.Warn("a place in a queue is not understood, and given up", "error", err)
+		}
 		if err != nil || k.kind != keptWait || k.boot != x.bootID || e.Holder < 0 || dead(e.Holder) {
 			closeEntry(e)
 			x.keeping.conn.Drop(e.ID)

@@ -35,13 +35,14 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	h, known := x.known[e.ID]
 	delete(x.known, e.ID)
 	k, err := parseBlob(e.Blob)
-	if err == nil && k.boot != x.bootID {
-		err = errors.New("of another run of the machine")
+	if err == nil && (k.boot != x.bootID || k.kind != keptHold) {
+		k, err = nil, errors.New("of another run of the machine, or no lock's")
 	}
-	if err != nil && !known {
-		x.logger.Error("the keeper has what neither it nor the log explains: let go", "id", e.ID, "error", err)
-		closeEntry(e)
-		return false
+	if err != nil {
+		x.logger.Error("the keeper's words about a lock are not understood", "id", e.ID, "in_log", known, "error", err)
+		if !known {
+			return x.recoverNobodys(e)
+		}
 	}
 	g := h.Grant
 	if !known {
@@ -107,7 +108,7 @@ func (x *restoring) grantOf(e keeper.Entry, k *blob) audit.Record {
 		Path: k.path, Dev: k.dev, Ino: k.ino, Mode: wireMode(k.mode).String(), Life: k.life.String(), Tag: k.tag, Grace: k.grace, Request: k.request,
 	}
 	if k.flags&flagPathLeft != 0 {
-		g.Path = flock.NameOf(e.Lock)
+		g.Path = nameOf(e.Lock)
 	}
 	if k.flags&flagBundle != 0 && k.flags&flagPathLeft == 0 {
 		g.Target = k.path + "/token"
@@ -124,16 +125,16 @@ func (x *restoring) grantOf(e keeper.Entry, k *blob) audit.Record {
 // holdOn enters a hold whose lock was never let go.
 func (x *restoring) holdOn(e keeper.Entry, k *blob, g audit.Record, ending bool, file *flock.File, known bool) {
 	info := x.infoOfRecord(&g, file)
-	info.unknown = !known
+	info.unknown = info.unknown || !known
 	h := &hold{id: e.ID, key: keyOf(file.ID), owner: owner{uid: g.UID, tag: g.Tag}, uid: g.UID, mode: tableMode(&g)}
 	version := uint8(resumeVersion)
 	if k != nil {
 		info.by, info.request = k.session, k.request
 		info.resumes = k.flags&flagResumes != 0
 		ending = ending || k.flags&flagEnding != 0
-		if !info.resumes {
-			version = wire.FirstVersion
-		}
+	}
+	if !info.resumes {
+		version = wire.FirstVersion
 	}
 	if info.life == wire.Attached {
 		info.who.peer.PidFD = e.Holder
@@ -199,6 +200,7 @@ func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 	info := &holdInfo{
 		file: file, path: g.Path, target: g.Target, life: wire.Detached, tag: g.Tag, reason: g.Reason, rule: g.Rule,
 		grace: g.Grace, since: g.Time, began: x.beganOf(g), expires: g.Expires, by: g.Session, request: g.Request, resumes: g.Request != 0,
+		unknown: g.UID == nobody,
 		who: &who{
 			peer: authz.PeerFor(g.UID, g.GID, nil), user: g.User, login: g.LoginUID, hasLogin: g.HasLogin, start: g.Start,
 			command: g.Command, restored: true,
