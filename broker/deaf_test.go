@@ -114,6 +114,27 @@ func TestAKeeperThatIsFullUndoesTheGrant(t *testing.T) {
 	}
 }
 
+// That a copy cannot be kept is not the log's fault, whatever it is.
+func TestWhatCannotBeKeptIsNotBlamedOnTheLog(t *testing.T) {
+	r, _ := withKeeper(t, nil)
+	p := r.dial2()
+	p.granted(attached(r.file("a"))) // so that it is known who he is
+	r.b.mu.Lock()
+	peer := &r.b.sessions[p.session].who.peer
+	right := peer.PidFD
+	peer.PidFD = 1 << 20 // EBADF
+	r.b.mu.Unlock()
+	path := r.file("b")
+	if e := p.refused(attached(path)); e.Code != wire.CodeUnavailable || !strings.Contains(e.Text, "keeper") || strings.Contains(e.Text, "log") || !isFree(t, path) {
+		t.Errorf("%+v", e)
+	}
+	r.b.mu.Lock()
+	peer.PidFD = right
+	r.b.mu.Unlock()
+	p.granted(attached(path))
+	r.checkReplay()
+}
+
 func TestAGraceThatTheKeeperWasNotToldOfIsCountedFromTheNextStart(t *testing.T) {
 	var clock still
 	r, s := withKeeper(t, clock.drive)

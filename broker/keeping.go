@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -28,6 +29,9 @@ type keeping struct {
 // errKeeperGone says that the keeper cannot take a copy now: the grant waits until it can.
 var errKeeperGone = errors.New("the keeper is gone")
 
+// errNotKept says that the keeper does not take a copy, whatever the reason.
+var errNotKept = errors.New("no copy can be kept")
+
 // pausedNonBlock is how long a request that does not want to wait waits for a keeper that is started again.
 const pausedNonBlock = 5 * time.Second
 
@@ -41,7 +45,7 @@ func (b *Broker) keepHold(id uint64, r *request, info *holdInfo, k key) error {
 		return errKeeperGone
 	}
 	if len(b.keeping.left) > 0 {
-		return keeper.ErrNoRoom
+		return fmt.Errorf("%w: %w", errNotKept, keeper.ErrNoRoom)
 	}
 	var buf [maxBlob]byte
 	m, _ := modeOf(r.msg.Mode)
@@ -51,7 +55,10 @@ func (b *Broker) keepHold(id uint64, r *request, info *holdInfo, k key) error {
 		b.pauseGrants() // we may be the first to notice
 		return errKeeperGone
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	return nil
 }
 
 // pauseGrants has grants wait until a keeper has everything. The caller holds mu.
