@@ -48,6 +48,13 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	if !known {
 		g = x.grantOf(e, k)
 	}
+	attached := g.Life == wire.Attached.String()
+	if attached && e.Holder < 0 { // before Linux 6.5 a peer has no pidfd
+		if e.Holder = x.processOf(g.PID, g.Start); x.failed != nil {
+			closeEntry(e)
+			return false
+		}
+	}
 	m := modeOfRecord(&g)
 	target := g.Path
 	if g.Target != "" {
@@ -67,7 +74,6 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 		}
 		return false
 	}
-	attached := g.Life == wire.Attached.String()
 	event, text := audit.Event(""), ""
 	switch {
 	case !known && x.whole:

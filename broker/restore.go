@@ -87,11 +87,14 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	if x.failed == nil {
 		x.fromLogAll()
 	}
+	if x.failed == nil {
+		x.restorePlaces(places)
+		places = nil
+	}
 	if x.failed != nil {
 		x.giveBack(places)
 		return nil, fmt.Errorf("take over the locks of before, which are kept: %w", x.failed)
 	}
-	x.restorePlaces(places)
 	for _, s := range b.sessions {
 		b.await(s)
 	}

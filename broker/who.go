@@ -29,13 +29,17 @@ type who struct {
 
 // describe looks the peer's names up. If the process is gone by then, its pid may be somebody else's: nothing is
 // taken from /proc.
+//
+// Without a pidfd (before Linux 6.5) nobody can tell. Then the start time is taken all the same, and nothing that is shown: it is how
+// the process is known again after a restart, where the uid must be the same as well.
 func describe(p authz.Peer, policy *authz.Policy) *who {
 	w := &who{peer: p, user: policy.Name(p.UID)}
+	start, _ := startTime(procFile(p.PID, "stat", 1024))
 	if p.PidFD < 0 {
+		w.start = start
 		return w
 	}
 	command := readCommand(p.PID)
-	start, _ := startTime(procFile(p.PID, "stat", 1024))
 	login, err := strconv.ParseUint(string(bytes.TrimSpace(procFile(p.PID, "loginuid", 16))), 10, 32)
 	// A pidfd is readable once its process is dead: only while it is not, the pid was still the peer's. pidfd_open(2).
 	if dead(p.PidFD) {
