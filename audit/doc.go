@@ -96,7 +96,7 @@
 //	expire, break             its lease ended; somebody broke it. With grace_ns it goes on, as ending, until one of the four
 //	resume                    the hold id of an earlier run is held again; with a path, what is described anew. With gap_ns
 //	                          it was not held meanwhile
-//	lost, cleared             it could not be had again; its owner has taken note
+//	lost, cleared             it could not be had again; its owner has taken note, or was told, or has ended
 //	suppressed                count records were left out
 //	keeper                    the keeper went away, came back, takes no more (code); count: of its entries
 //	checkpoint                count held records follow, which are all holds; numbers up to last are reserved

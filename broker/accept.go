@@ -54,7 +54,7 @@ const (
 
 // meet asks the kernel who has connected and admits the peer or closes the connection.
 func (b *Broker) meet(conn *net.UnixConn) *session {
-	peer, err := peerOf(conn)
+	peer, err := b.peerOf(conn)
 	if err != nil {
 		code, text := wire.CodeDenied, "the kernel does not say who you are: "+err.Error()
 		if isShortage(err) {

@@ -14,7 +14,8 @@ import (
 // Fixed fields first, big-endian, then two strings with their lengths. There is one encoding of each value; what does not decode
 // was not written by us.
 
-// blobVersion is the first byte. A broker that finds another does not understand what is kept, and must not let go of it.
+// blobVersion is the first byte. A broker that finds another does not understand what is kept: it holds a lock on as the log says, or
+// as nobody's if the log was lost (recoverNobodys). A place in a queue is given up: its client asks again, and stands behind.
 const blobVersion = 1
 
 // maxBlob is the keeper's limit, in bytes; a path that does not fit is left out, since the log has it, or the kernel.

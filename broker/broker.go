@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,8 @@ type Config struct {
 
 	Now  func() time.Time     // wall clock; nil: time.Now
 	Boot func() time.Duration // CLOCK_BOOTTIME, which counts suspend; nil: the kernel's
+
+	peerOf func(*net.UnixConn) (authz.Peer, error) // nil: what the kernel says. For tests
 }
 
 // regime is the policy in force and the opener made for its whitelist: replaced together, never changed.
@@ -66,6 +69,7 @@ type Broker struct {
 	handed   atomic.Bool // and has begun: nothing is answered, ended or dropped any more, the next broker goes on from here
 	now      func() time.Time
 	boot     func() time.Duration
+	peerOf   func(*net.UnixConn) (authz.Peer, error)
 	started  time.Time
 	admin    uint32 // effective uid of this process: may reload and explain, as root may
 
@@ -118,6 +122,9 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	if c.Boot == nil {
 		c.Boot = bootTime
 	}
+	if c.peerOf == nil {
+		c.peerOf = peerOf
+	}
 	opener, warnings, err := flock.NewOpener(c.Policy.Allow)
 	if err != nil {
 		return nil, err
@@ -135,7 +142,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{
-		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot,
+		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot, peerOf: c.peerOf,
 		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, bootID: parseBootID(c.BootID), patience: c.Patience,
 		keeping: keeping{wanted: c.Keeper != nil, conn: c.Keeper},
 		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"locker/keeper"
 	"locker/wire"
 )
 
@@ -102,6 +104,20 @@ func play(role string, args []string) error {
 		if e := m.(*wire.Error); e.Code != wire.CodeLost {
 			return fmt.Errorf("got %+v", e)
 		}
+	case "keeper": // keeps at the socket args[0], and has room for args[1] entries
+		room, err := strconv.ParseUint(args[1], 10, 32)
+		if err != nil {
+			return err
+		}
+		limit := 64 + 2*room // the reserve that package keeper tells of, and two descriptors each
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+			return err
+		}
+		l, err := keeper.Listen(args[0])
+		if err != nil {
+			return err
+		}
+		go new(keeper.Server).Serve(context.Background(), l)
 	default:
 		return fmt.Errorf("unknown role %q", role)
 	}

@@ -43,7 +43,7 @@ func (b *Broker) beginEnd(holds []*hold) []*hold {
 func (b *Broker) finishEnd(ctx context.Context, taken []*hold, say func(h *hold, r *audit.Record)) (evs []event, seq uint64) {
 	local := taken[:0:0]
 	for _, h := range taken {
-		if !h.info.file.Network {
+		if !h.info.network() {
 			local = append(local, h)
 			continue
 		}
@@ -62,6 +62,9 @@ func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs [
 		return nil, 0
 	}
 	for _, h := range taken {
+		if h.info.untold {
+			continue
+		}
 		// An explicit unlock: another process may have a copy of the descriptor, and closing ours would not free it.
 		keeper.Step("release.marked")
 		if err := h.info.file.Unlock(); err != nil {
@@ -77,6 +80,9 @@ func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs [
 		keeper.Step("release.dropped")
 		rec := b.recordOfHold(h, "")
 		say(h, &rec)
+		if h.info.untold {
+			rec.Event = audit.EventCleared // that it is lost is on record
+		}
 		if n := b.append(&rec); n != 0 {
 			seq = n
 		}
@@ -125,7 +131,7 @@ func (b *Broker) unlock(ctx context.Context, s *session, id uint32, m *wire.Unlo
 		s.send(id, answer)
 		keeper.Step("release.answered")
 	}
-	if slices.ContainsFunc(taken, func(h *hold) bool { return h.info.file.Network }) {
+	if slices.ContainsFunc(taken, func(h *hold) bool { return h.info.network() }) {
 		if s.acct.enterSlow(ctx, b) {
 			b.work.Go(func() { defer s.acct.leaveSlow(b); finish() })
 			return

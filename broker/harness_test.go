@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -155,7 +156,15 @@ func (r *rig) checkReplay() {
 	for _, h := range r.b.table.allHolds() {
 		table = append(table, fmt.Sprintf("%d %d:%d %s %d %d %q %q %v", h.id, h.key.dev, h.key.ino, wireMode(h.mode), h.uid, h.owner.session, h.owner.tag, h.info.path, h.ending))
 	}
-	for _, h := range r.log.State().Holds() {
+	state := r.log.State()
+	live := state.Holds()
+	for _, l := range state.Lost() { // of an attached hold: until its session knows, it is in the table, too
+		if l.Ending = true; l.Grant.Life == wire.Attached.String() {
+			live = append(live, l)
+		}
+	}
+	slices.SortFunc(live, func(x, y audit.Hold) int { return cmp.Compare(x.Grant.Seq, y.Grant.Seq) })
+	for _, h := range live {
 		g := h.Grant
 		if g.Life == wire.Detached.String() {
 			g.Session = 0 // who asked, not who owns

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"locker/audit"
@@ -36,7 +37,7 @@ func (b *Broker) mindKeeper(ctx context.Context) {
 func (b *Broker) loseKeeper() {
 	b.mu.Lock()
 	conn := b.keeping.conn
-	b.keeping.conn = nil
+	b.keeping.conn, b.keeping.left = nil, nil
 	b.pauseGrants()
 	b.mu.Unlock()
 	if conn != nil {
@@ -109,7 +110,7 @@ func (b *Broker) upload(ctx context.Context, conn *keeper.Conn, holds []*hold, c
 		b.mu.Unlock()
 	}
 	keeper.Step("keeper.resent")
-	if err := conn.Sync(ctx); err != nil {
+	if err := b.confirm(ctx, conn); err != nil {
 		return err
 	}
 	b.mu.Lock()
@@ -119,42 +120,84 @@ func (b *Broker) upload(ctx context.Context, conn *keeper.Conn, holds []*hold, c
 		close(b.keeping.again)
 		b.keeping.again = nil
 	}
-	b.append(&audit.Record{Event: audit.EventKeeper, Code: "synced", Count: uint64(b.table.countAllHolds()), PID: conn.PID(), Text: "it has a copy of every lock"})
+	rec := audit.Record{Event: audit.EventKeeper, Code: "synced", PID: conn.PID(), Text: "it has a copy of every lock"}
+	if left := len(b.keeping.left); left > 0 {
+		b.logger.Error("the keeper has no room for all locks; a crash would end the others, and nothing is granted until it has", "others", left)
+		rec.Code, rec.Text = "full", "it has no room for some locks: nothing is granted until it has"
+	}
+	rec.Count = uint64(b.table.countAllHolds() - len(b.keeping.left))
+	b.append(&rec)
 	keeper.Step("keeper.again")
 	return nil
 }
 
-// fullPause is between two tries to send to a keeper whose queue is full, fullPatience the end of trying.
-const (
-	fullPause    = time.Millisecond
-	fullPatience = 10 * time.Second
-)
+// confirm has the keeper say that it has what was sent. A Sync would tell it that this is everything, and so the next broker that
+// what it does not have was let go: where there was no room for all, a list has to do.
+func (b *Broker) confirm(ctx context.Context, conn *keeper.Conn) error {
+	b.mu.Lock()
+	all := len(b.keeping.left) == 0
+	b.mu.Unlock()
+	if all {
+		return conn.Sync(ctx)
+	}
+	has, _, err := conn.List(ctx)
+	b.work.Go(func() { // may hang where a file system does
+		for _, e := range has {
+			closeEntry(e)
+		}
+	})
+	return err
+}
 
-// sendHold sends one hold again, waiting for room. Under mu, so that the descriptor is the hold's: who ends a hold marks it under mu
-// before he closes it, and drops it afterwards.
+// fullPatience is how long one hold waits for a keeper whose queue is full.
+const fullPatience = 10 * time.Second
+
+// sendHold sends one hold again, and waits while the keeper is behind. What the keeper has no room for is left for later.
 func (b *Broker) sendHold(ctx context.Context, conn *keeper.Conn, h *hold) error {
 	if keeper.Seeded("no-upload") {
 		return nil
 	}
-	var buf [maxBlob]byte
-	for began := time.Now(); ; {
+	waiting, cancel := context.WithTimeout(ctx, fullPatience)
+	defer cancel()
+	for {
 		b.mu.Lock()
-		if b.table.byID(h.id) != h || h.info.releasing {
-			b.mu.Unlock()
+		err := b.putHold(conn, h)
+		if errors.Is(err, keeper.ErrNoRoom) {
+			b.keeping.left = append(b.keeping.left, h)
+			err = nil
+		}
+		b.mu.Unlock()
+		if err == nil {
 			return nil
 		}
-		data := b.blobOfHold(h).append(buf[:0])
-		err := conn.Put(keeper.Entry{ID: h.id, Blob: data, Lock: h.info.file.FD(), Holder: holderOf(h.info)})
-		b.mu.Unlock()
-		if !errors.Is(err, keeper.ErrFull) || time.Since(began) > fullPatience {
-			return err
-		}
-		over := time.NewTimer(fullPause)
-		select {
-		case <-over.C:
-		case <-ctx.Done():
-			over.Stop()
-			return ctx.Err()
+		if err := conn.Await(waiting, err); err != nil {
+			return fmt.Errorf("send lock %d again: %w", h.id, err)
 		}
 	}
+}
+
+// putHold hands a copy of a hold to the keeper, unless the hold is ending: who ends it marks it under mu before he closes its
+// descriptor, and drops it afterwards. The caller holds mu.
+func (b *Broker) putHold(conn *keeper.Conn, h *hold) error {
+	if b.table.byID(h.id) != h || h.info.releasing || h.info.untold {
+		return nil
+	}
+	var buf [maxBlob]byte
+	data := b.blobOfHold(h).append(buf[:0])
+	return conn.Put(keeper.Entry{ID: h.id, Blob: data, Lock: h.info.file.FD(), Holder: holderOf(h.info)})
+}
+
+// keepLeft sends what the keeper had no room for, as far as it has by now. The caller holds mu.
+func (b *Broker) keepLeft() {
+	if len(b.keeping.left) == 0 {
+		return
+	}
+	for len(b.keeping.left) > 0 {
+		if b.putHold(b.keeping.conn, b.keeping.left[0]) != nil {
+			return
+		}
+		b.keeping.left = b.keeping.left[1:]
+	}
+	b.logger.Info("the keeper has a copy of every lock again")
+	b.append(&audit.Record{Event: audit.EventKeeper, Code: "room", Count: uint64(b.table.countAllHolds()), Text: "it has a copy of every lock"})
 }

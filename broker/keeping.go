@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -22,12 +23,16 @@ type keeping struct {
 	ready  bool          // it has everything; grants go on
 	again  chan struct{} // closed when it is ready again; nil while it is
 	places uint64        // ids of places given out
+	left   []*hold       // that it has no room for: until it has, nothing is granted. They may have ended
 
 	shifted []*request // have places that it knows in rounds that are past: see keepMovedUp
 }
 
 // errKeeperGone says that the keeper cannot take a copy now: the grant waits until it can.
 var errKeeperGone = errors.New("the keeper is gone")
+
+// errNotKept says that the keeper does not take a copy, whatever the reason.
+var errNotKept = errors.New("no copy can be kept")
 
 // pausedNonBlock is how long a request that does not want to wait waits for a keeper that is started again.
 const pausedNonBlock = 5 * time.Second
@@ -41,6 +46,9 @@ func (b *Broker) keepHold(id uint64, r *request, info *holdInfo, k key) error {
 	if !b.keeping.ready {
 		return errKeeperGone
 	}
+	if len(b.keeping.left) > 0 {
+		return fmt.Errorf("%w: %w", errNotKept, keeper.ErrNoRoom)
+	}
 	var buf [maxBlob]byte
 	m, _ := modeOf(r.msg.Mode)
 	data := b.blobOf(info, k, m).append(buf[:0])
@@ -49,7 +57,10 @@ func (b *Broker) keepHold(id uint64, r *request, info *holdInfo, k key) error {
 		b.pauseGrants() // we may be the first to notice
 		return errKeeperGone
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNotKept, err)
+	}
+	return nil
 }
 
 // pauseGrants has grants wait until a keeper has everything. The caller holds mu.
@@ -98,6 +109,7 @@ func (b *Broker) blobOf(i *holdInfo, k key, m mode) *blob {
 func (b *Broker) unkeep(id uint64) {
 	if b.keeping.conn != nil {
 		b.keeping.conn.Drop(id) // if the keeper is gone, it goes with it; while everything is sent again, releasing holds are left out
+		b.keepLeft()
 	}
 }
 
@@ -212,6 +224,7 @@ func (b *Broker) dropPlaces(ids []uint64) {
 	for _, id := range ids {
 		b.keeping.conn.Drop(id)
 	}
+	b.keepLeft()
 }
 
 // tellKeeper describes a hold anew, whose deadline has changed. The caller holds mu.

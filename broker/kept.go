@@ -8,14 +8,15 @@ import (
 )
 
 // AwaitKept waits until a keeper has just said that it has everything: then another broker can go on where this one is. That it
-// once said so is not enough, since it may have been killed a moment ago, and nobody have looked yet. An error is ctx's.
+// once said so is not enough, since it may have been killed a moment ago, and nobody have looked yet. It cannot say so while it has
+// no room for some. An error is ctx's.
 // Without a keeper there is nothing to wait for.
 func (b *Broker) AwaitKept(ctx context.Context) error {
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
 	for {
 		b.mu.Lock()
-		wanted, ready, conn, again := b.keeping.wanted, b.keeping.ready, b.keeping.conn, b.keeping.again
+		wanted, ready, conn, again := b.keeping.wanted, b.keeping.ready && len(b.keeping.left) == 0, b.keeping.conn, b.keeping.again
 		b.mu.Unlock()
 		switch {
 		case !wanted:

@@ -127,6 +127,9 @@ func (s *shelf) forget(b *Broker) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, h := range b.table.allHolds() {
+		if h.info.untold {
+			continue
+		}
 		h.info.file.Close()
 	}
 	for _, c := range b.table.allWaiting() {

@@ -206,7 +206,7 @@ func wireMode(m mode) wire.Mode {
 func (b *Broker) markStale(rows []wire.Row, files []*flock.File) {
 	opener := b.rules.Load().opener
 	for i, f := range files {
-		if !f.Network {
+		if f != nil && !f.Network { // none: of a lost hold
 			same, err := opener.LeadsTo(f.Target, f.ID) // not by its descriptor, which may be closed by now
 			rows[i].Stale = err == nil && !same
 		}

@@ -21,7 +21,18 @@ func (x *restoring) restorePlaces(entries []keeper.Entry) {
 	for _, e := range entries {
 		x.keeping.places = max(x.keeping.places, e.ID&^uint64(waitBit))
 		k, err := parseBlob(e.Blob)
-		if err != nil || k.kind != keptWait || k.boot != x.bootID || e.Holder < 0 || dead(e.Holder) {
+		if err != nil {
+			x.logger.Warn("a place in a queue is not understood, and given up", "error", err)
+		}
+		kept := err == nil && k.kind == keptWait && k.boot == x.bootID
+		if kept && e.Holder < 0 { // before Linux 6.5 a peer has no pidfd
+			e.Holder = x.processOf(k.pid, k.start)
+		}
+		if x.failed != nil {
+			closeEntry(e)
+			continue
+		}
+		if !kept || e.Holder < 0 || dead(e.Holder) {
 			closeEntry(e)
 			x.keeping.conn.Drop(e.ID)
 			continue
@@ -37,6 +48,9 @@ func (x *restoring) restorePlaces(entries []keeper.Entry) {
 		}
 		r.places = append(r.places, e.ID)
 		r.addAbsent(key{k.dev, k.ino}, k.path)
+	}
+	if x.failed != nil {
+		return
 	}
 	slices.SortFunc(inOrder, func(a, b *request) int { return order(a.claim, b.claim) })
 	for _, r := range inOrder {

@@ -15,12 +15,15 @@ import (
 
 // fromKeeper takes over the holds among what the keeper has, and gives the places in queues.
 func (x *restoring) fromKeeper(listed []keeper.Entry) (places []keeper.Entry) {
-	for _, e := range listed {
+	for i, e := range listed {
+		if x.failed != nil {
+			return append(places, listed[i:]...)
+		}
 		if e.ID&waitBit != 0 {
 			places = append(places, e)
 			continue
 		}
-		if !x.recoverHold(e) {
+		if !x.recoverHold(e) && x.failed == nil {
 			x.keeping.conn.Drop(e.ID)
 		}
 	}
@@ -32,17 +35,25 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	h, known := x.known[e.ID]
 	delete(x.known, e.ID)
 	k, err := parseBlob(e.Blob)
-	if err == nil && k.boot != x.bootID {
-		err = errors.New("of another run of the machine")
+	if err == nil && (k.boot != x.bootID || k.kind != keptHold) {
+		k, err = nil, errors.New("of another run of the machine, or no lock's")
 	}
-	if err != nil && !known {
-		x.logger.Error("the keeper has what neither it nor the log explains: let go", "id", e.ID, "error", err)
-		x.closeAside(e)
-		return false
+	if err != nil {
+		x.logger.Error("the keeper's words about a lock are not understood", "id", e.ID, "in_log", known, "error", err)
+		if !known {
+			return x.recoverNobodys(e)
+		}
 	}
 	g := h.Grant
 	if !known {
 		g = x.grantOf(e, k)
+	}
+	attached := g.Life == wire.Attached.String()
+	if attached && e.Holder < 0 { // before Linux 6.5 a peer has no pidfd
+		if e.Holder = x.processOf(g.PID, g.Start); x.failed != nil {
+			closeEntry(e)
+			return false
+		}
 	}
 	m := modeOfRecord(&g)
 	target := g.Path
@@ -53,6 +64,8 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	if err != nil {
 		x.closeAside(e)
 		switch {
+		case isShortage(err):
+			x.fail(err)
 		case !known:
 		case errors.Is(err, flock.ErrNotHeld):
 			x.record(g, audit.EventRelease, "it was being released when lockerd died")
@@ -61,7 +74,6 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 		}
 		return false
 	}
-	attached := g.Life == wire.Attached.String()
 	event, text := audit.Event(""), ""
 	switch {
 	case !known && x.whole:
@@ -102,7 +114,7 @@ func (x *restoring) grantOf(e keeper.Entry, k *blob) audit.Record {
 		Path: k.path, Dev: k.dev, Ino: k.ino, Mode: wireMode(k.mode).String(), Life: k.life.String(), Tag: k.tag, Grace: k.grace, Request: k.request,
 	}
 	if k.flags&flagPathLeft != 0 {
-		g.Path = flock.NameOf(e.Lock)
+		g.Path = nameOf(e.Lock)
 	}
 	if k.flags&flagBundle != 0 && k.flags&flagPathLeft == 0 {
 		g.Target = k.path + "/token"
@@ -119,16 +131,16 @@ func (x *restoring) grantOf(e keeper.Entry, k *blob) audit.Record {
 // holdOn enters a hold whose lock was never let go.
 func (x *restoring) holdOn(e keeper.Entry, k *blob, g audit.Record, ending bool, file *flock.File, known bool) {
 	info := x.infoOfRecord(&g, file)
-	info.unknown = !known
+	info.unknown = info.unknown || !known
 	h := &hold{id: e.ID, key: keyOf(file.ID), owner: owner{uid: g.UID, tag: g.Tag}, uid: g.UID, mode: tableMode(&g)}
 	version := uint8(resumeVersion)
 	if k != nil {
 		info.by, info.request = k.session, k.request
 		info.resumes = k.flags&flagResumes != 0
 		ending = ending || k.flags&flagEnding != 0
-		if !info.resumes {
-			version = wire.FirstVersion
-		}
+	}
+	if !info.resumes {
+		version = wire.FirstVersion
 	}
 	if info.life == wire.Attached {
 		info.who.peer.PidFD = e.Holder
@@ -151,7 +163,7 @@ func (x *restoring) awaitAsker(info *holdInfo) {
 	if info.by == 0 || x.sessions[info.by] != nil {
 		return
 	}
-	if pidfd := sameAsThen(info.who.peer.PID, info.who.start); pidfd >= 0 {
+	if pidfd := x.processOf(info.who.peer.PID, info.who.start); pidfd >= 0 {
 		asker := *info.who
 		asker.peer.PidFD = pidfd
 		x.addAway(info.by, &asker, resumeVersion)
@@ -162,10 +174,10 @@ func (x *restoring) awaitAsker(info *holdInfo) {
 func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
 	at := time.Duration(0)
 	switch {
+	case h.ending && (k == nil || k.flags&flagEnding == 0): // the keeper was not told when the grace ends
+		at = x.boot() + info.grace
 	case k != nil:
 		at = k.due
-	case h.ending:
-		at = x.boot() + info.grace
 	case !info.expires.IsZero():
 		at = max(info.began+info.expires.Sub(info.since), x.boot()+time.Millisecond)
 	}
@@ -192,12 +204,16 @@ func (x *restoring) beganOf(g *audit.Record) time.Duration {
 // infoOfRecord is what the record of a grant says of its hold.
 func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 	info := &holdInfo{
-		file: file, path: g.Path, target: g.Target, rests: restsOf(file.Engines), life: wire.Detached, tag: g.Tag, reason: g.Reason, rule: g.Rule,
+		file: file, path: g.Path, target: g.Target, life: wire.Detached, tag: g.Tag, reason: g.Reason, rule: g.Rule,
 		grace: g.Grace, since: g.Time, began: x.beganOf(g), expires: g.Expires, by: g.Session, request: g.Request, resumes: g.Request != 0,
+		unknown: g.UID == nobody,
 		who: &who{
 			peer: authz.PeerFor(g.UID, g.GID, nil), user: g.User, login: g.LoginUID, hasLogin: g.HasLogin, start: g.Start,
 			command: g.Command, restored: true,
 		},
+	}
+	if file != nil {
+		info.rests = restsOf(file.Engines)
 	}
 	if g.Life == wire.Attached.String() {
 		info.life = wire.Attached
@@ -206,8 +222,8 @@ func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 	return info
 }
 
-// lose records that a hold is gone, though nobody let go of it. The owner of a detached one finds it in the list; the session of an
-// attached one is told when it comes back, since its id is not among those that it still has.
+// lose records that a hold is gone, though nobody let go of it. The owner of a detached one finds it in the list; for the session of
+// an attached one see keepUntold.
 func (x *restoring) lose(g audit.Record, why string) {
 	x.record(g, audit.EventLost, why)
 	x.logger.Warn("lock lost", "path", g.Path, "uid", g.UID, "reason", why)
@@ -215,7 +231,7 @@ func (x *restoring) lose(g audit.Record, why string) {
 		x.lost[g.Seq] = &lostHold{id: g.Seq, uid: g.UID, grant: g, path: g.Path, reason: "lost: " + why}
 		return
 	}
-	x.record(audit.Record{Seq: g.Seq, Path: g.Path}, audit.EventCleared, "its session is told when it comes back")
+	x.keepUntold(&g)
 }
 
 // letGoOf frees a lock that nobody has; where that may hang, nobody waits for it.

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"locker/flock"
-	"locker/keeper"
 	"locker/wire"
 )
 
@@ -106,7 +105,7 @@ func errText(err error) string {
 // cannotRecord is the answer when the log or the keeper cannot take a grant.
 func (b *Broker) cannotRecord(r *request, err error) *wire.Error {
 	b.logger.Error("grant refused", "error", err)
-	if errors.Is(err, keeper.ErrFull) {
+	if errors.Is(err, errNotKept) {
 		return &wire.Error{
 			Code: wire.CodeUnavailable, Path: r.msg.Paths[0],
 			Text: "lockerd's keeper cannot take another copy now, so nothing is granted; try again, or see 'locker status'",

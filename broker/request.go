@@ -169,9 +169,13 @@ type holdInfo struct {
 	request uint32        // its request id: a Lock that is sent again is known by them
 	resumes bool          // that session can resume
 	unknown bool          // the log does not know it
+	untold  bool          // it is lost, and its session does not know yet: there is no file
 
 	// Guarded by Broker.mu.
 	due       deadline // lease end, or end of the grace
 	releasing bool     // somebody is letting go of it
 	outlawed  bool     // the policy in force would not grant it
 }
+
+// network reports whether letting go of the hold may hang.
+func (i *holdInfo) network() bool { return i.file != nil && i.file.Network }

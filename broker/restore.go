@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"maps"
-	"slices"
+	"fmt"
 	"strings"
 	"time"
 
 	"locker/audit"
 	"locker/keeper"
+	"locker/wire"
 )
 
 // A start takes over what an earlier run has left, before any client is served. There are two sources, in this order:
@@ -35,6 +35,7 @@ type restoring struct {
 	known    map[uint64]audit.Hold // live by the log, and not dealt with yet
 	fresh    []*hold               // that the keeper does not have
 	last     uint64                // number of the last record
+	failed   error                 // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
 }
 
 // restore is the whole start.
@@ -74,16 +75,27 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	}
 	x.idle = x.sinceLast()
 	for _, l := range state.Lost() {
+		if l.Grant.Life == wire.Attached.String() {
+			x.keepUntold(&l.Grant)
+			continue
+		}
 		b.lost[l.Grant.Seq] = &lostHold{id: l.Grant.Seq, uid: l.Grant.UID, grant: l.Grant, path: l.Grant.Path, reason: "lost"}
 	}
 	for _, h := range state.Holds() {
 		x.known[h.Grant.Seq] = h
 	}
 	places := x.fromKeeper(c.Listed)
-	for _, id := range slices.Sorted(maps.Keys(x.known)) {
-		x.fromLog(x.known[id])
+	if x.failed == nil {
+		x.fromLogAll()
 	}
-	x.restorePlaces(places)
+	if x.failed == nil {
+		x.restorePlaces(places)
+		places = nil
+	}
+	if x.failed != nil {
+		x.giveBack(places)
+		return nil, fmt.Errorf("take over the locks of before, which are kept: %w", x.failed)
+	}
 	for _, s := range b.sessions {
 		b.await(s)
 	}
@@ -93,6 +105,35 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 		b.logger.Error("start not recorded on disk: nothing is granted until it can be", "error", err)
 	}
 	return x.fresh, nil
+}
+
+// fail notes that the start cannot go on, if err is not nil.
+func (x *restoring) fail(err error) {
+	if x.failed == nil {
+		x.failed = err
+	}
+}
+
+// giveBack closes what a start has taken over that is given up; the keeper has it. No lock is let go.
+func (x *restoring) giveBack(entries []keeper.Entry) {
+	for _, e := range entries {
+		closeEntry(e)
+	}
+	for _, h := range x.table.allHolds() {
+		if !h.info.untold {
+			h.info.file.Close()
+		}
+	}
+	for _, s := range x.sessions {
+		x.deaths.remove(s.peer.PidFD)
+	}
+}
+
+// processOf is sameAsThen for a start.
+func (x *restoring) processOf(pid int32, start uint64) int {
+	pidfd, err := sameAsThen(pid, start)
+	x.fail(err)
+	return pidfd
 }
 
 // sinceLast is how long ago the log was last written; the wall clock has to do where the boot clock has begun anew.

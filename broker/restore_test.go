@@ -301,28 +301,6 @@ func (p *peer) isAnswered(id uint32) bool {
 	})
 }
 
-func TestAKeeperThatIsFullUndoesTheGrant(t *testing.T) {
-	r, s := withKeeper(t, nil)
-	p := r.dial2()
-	p.granted(attached(r.file("a")))
-	path := r.file("b")
-	s.conn.Close() // a broker whose connection fails at this moment, and that has not noticed
-	m := p.answer(p.send(try(attached(path))))
-	switch m := m.(type) {
-	case *wire.Granted: // the next connection has it
-		s.crash()
-		if ids := s.inKeeper(nil); !slices.Contains(ids, m.Grants[0].ID) {
-			t.Errorf("kept %v, granted %+v", ids, m)
-		}
-		s.back()
-	case *wire.Error:
-		if !isFree(t, path) {
-			t.Errorf("%+v, and not free", m)
-		}
-	}
-	r.checkReplay()
-}
-
 func TestALeaseEndsOnTimeWhateverTheWallClockSays(t *testing.T) {
 	for _, year := range []int{-1, 1} {
 		var clock still

@@ -99,7 +99,7 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	var seq uint64
 	for _, h := range b.table.heldBy(owner{uid: s.peer.UID, session: s.id}) {
 		h.info.session, h.info.who = s, w
-		if h.info.releasing {
+		if h.info.releasing || h.info.untold {
 			continue
 		}
 		answer.IDs = append(answer.IDs, h.id)
@@ -145,9 +145,9 @@ func (h *hold) endedBy() wire.LossCause {
 }
 
 // sameProcess reports whether two peers are one process. Since Linux 6.9 a pidfd's inode is one process's, as long as the machine is
-// up; before, the pid and the time when it was started have to do. The uid must be the same too: a process may have another by now.
+// up; before, the pid and the time when it was started have to do, and before 6.5 the new one has no pidfd. The uid must be the same too: a process may have another by now.
 func sameProcess(old, now *authz.Peer) bool {
-	if !old.Known() || !now.Known() || old.UID != now.UID || old.PidFD < 0 || now.PidFD < 0 {
+	if !old.Known() || !now.Known() || old.UID != now.UID || old.PidFD < 0 {
 		return false
 	}
 	a, aok := pidInode(old.PidFD)

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,37 +15,70 @@ import (
 
 const leaseOver = "its lease is over"
 
-// fromLog deals with a hold of the log that the keeper does not have.
-func (x *restoring) fromLog(old audit.Hold) {
+// Whoever can open a file can lock it for a moment, by chance or again and again. So a file that is in use is tried so often,
+// with a pause before each round, which all holds have in common: a start takes at most 50 ms longer by it.
+const (
+	moreRounds = 25
+	roundPause = 2 * time.Millisecond
+)
+
+const triedAgain = "files of locks are in use; tried again"
+
+// fromLogAll deals with all holds of the log that the keeper does not have.
+func (x *restoring) fromLogAll() {
+	left := slices.Sorted(maps.Keys(x.known))
+	for round := 0; ; round++ {
+		left = slices.DeleteFunc(left, func(id uint64) bool { return x.failed == nil && x.fromLog(x.known[id], round == moreRounds) })
+		if len(left) == 0 || x.failed != nil {
+			return
+		}
+		x.logger.Debug(triedAgain, "count", len(left))
+		time.Sleep(roundPause)
+	}
+}
+
+// fromLog deals with a hold of the log that the keeper does not have. False: its file is in use, and it is worth another try, as it
+// never is in the last round.
+func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 	g := old.Grant
 	attached := g.Life == wire.Attached.String()
 	pidfd := -1
 	switch {
 	case x.past.Complete && !x.stopped:
 		x.record(g, audit.EventRelease, "it was let go, or not answered yet, when lockerd died")
-		return
+		return true
 	case attached && g.Request == 0: // its client cannot come back
 		x.record(g, audit.EventDeath, "lockerd was not running any more")
-		return
+		return true
 	case attached && !x.sameBoot:
 		x.record(g, audit.EventDeath, "the machine was started anew")
-		return
+		return true
 	case attached:
-		if pidfd = sameAsThen(g.PID, g.Start); pidfd < 0 {
+		if pidfd = x.processOf(g.PID, g.Start); x.failed != nil {
+			return true
+		}
+		if pidfd < 0 {
 			x.record(g, audit.EventDeath, "its process died while lockerd was not running")
-			return
+			return true
 		}
 	case !g.Expires.IsZero() && x.beganOf(&g)+g.Expires.Sub(g.Time) <= x.boot():
 		x.record(g, audit.EventExpire, leaseOver)
-		return
+		return true
 	}
-	f, text := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g)})
+	f, text, err := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g)})
 	if f == nil {
-		x.lose(g, text)
 		if pidfd >= 0 {
 			unix.Close(pidfd)
 		}
-		return
+		switch {
+		case isShortage(err):
+			x.fail(err)
+		case errors.Is(err, flock.ErrBusy) && !last:
+			return false
+		default:
+			x.lose(g, text)
+		}
+		return true
 	}
 	info := x.infoOfRecord(&g, f)
 	g.Rests = restNames[info.rests&3] // a file may have become executable since
@@ -59,6 +95,7 @@ func (x *restoring) fromLog(old audit.Hold) {
 	x.enterRestored(h, info, nil)
 	x.record(g, audit.EventResume, "claimed again")
 	x.fresh = append(x.fresh, h)
+	return true
 }
 
 func enginesOf(g *audit.Record) (e flock.Engines) {
@@ -76,23 +113,23 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 // networkPatience is how long one hold on a network file system may keep lockerd from starting.
 const networkPatience = 5 * time.Second
 
-// lockAgain opens and locks the file of an old hold, or says why it cannot.
-func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (*flock.File, string) {
+// lockAgain opens and locks the file of an old hold, or says in words why it cannot; err is the cause, if there is one.
+func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, text string, err error) {
 	opener := b.rules.Load().opener
-	try := func() (*flock.File, string) {
+	try := func() (*flock.File, string, error) {
 		f, err := opener.Open(g.Path, w)
 		if err != nil {
-			return nil, "it cannot be opened again: " + errText(err)
+			return nil, "it cannot be opened again: " + errText(err), err
 		}
 		if f.ID != (flock.ID{Dev: g.Dev, Ino: g.Ino}) {
 			f.Close()
-			return nil, "another file stands under this name now"
+			return nil, "another file stands under this name now", nil
 		}
 		if err := f.TryLock(w.Mode); err != nil {
 			f.Close()
-			return nil, "it cannot be locked again: " + errText(err)
+			return nil, "it cannot be locked again: " + errText(err), err
 		}
-		return f, ""
+		return f, "", nil
 	}
 	if !opener.Network(g.Path) {
 		return try()
@@ -100,17 +137,18 @@ func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (*flock.File, string) 
 	type result struct {
 		f    *flock.File
 		text string
+		err  error
 	}
 	done := make(chan result, 1)
 	b.work.Go(func() { // may hang for as long as a server does not answer
-		f, text := try()
-		done <- result{f, text}
+		f, text, err := try()
+		done <- result{f, text, err}
 	})
 	over := time.NewTimer(networkPatience)
 	defer over.Stop()
 	select {
 	case r := <-done:
-		return r.f, r.text
+		return r.f, r.text, r.err
 	case <-over.C:
 		b.work.Go(func() {
 			if r := <-done; r.f != nil {
@@ -118,6 +156,6 @@ func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (*flock.File, string) 
 				r.f.Close()
 			}
 		})
-		return nil, "its file system does not answer"
+		return nil, "its file system does not answer", nil
 	}
 }

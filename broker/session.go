@@ -159,6 +159,7 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 			return false
 		}
 		b.resume(s, id, m)
+		b.clearUntold(ctx, s)
 		return true
 	}
 	s.asked = true

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
 
@@ -28,13 +29,17 @@ type who struct {
 
 // describe looks the peer's names up. If the process is gone by then, its pid may be somebody else's: nothing is
 // taken from /proc.
+//
+// Without a pidfd (before Linux 6.5) nobody can tell. Then the start time is taken all the same, and nothing that is shown: it is how
+// the process is known again after a restart, where the uid must be the same as well.
 func describe(p authz.Peer, policy *authz.Policy) *who {
 	w := &who{peer: p, user: policy.Name(p.UID)}
+	start, _ := startTime(procFile(p.PID, "stat", 1024))
 	if p.PidFD < 0 {
+		w.start = start
 		return w
 	}
 	command := readCommand(p.PID)
-	start, _ := startTime(procFile(p.PID, "stat", 1024))
 	login, err := strconv.ParseUint(string(bytes.TrimSpace(procFile(p.PID, "loginuid", 16))), 10, 32)
 	// A pidfd is readable once its process is dead: only while it is not, the pid was still the peer's. pidfd_open(2).
 	if dead(p.PidFD) {
@@ -48,22 +53,30 @@ func describe(p authz.Peer, policy *authz.Policy) *who {
 }
 
 // sameAsThen opens the process that had this pid and start time, -1 if it is dead: a pid is used again, but not with a start time
-// of the past. To be asked of a pid of this boot only. pidfd_open(2)
-func sameAsThen(pid int32, start uint64) int {
+// of the past. An error: it cannot be found out now. To be asked of a pid of this boot only. pidfd_open(2)
+func sameAsThen(pid int32, start uint64) (pidfd int, err error) {
 	if pid <= 0 || start == 0 {
-		return -1
+		return -1, nil
 	}
 	fd, err := unix.PidfdOpen(int(pid), 0)
+	if isShortage(err) {
+		return -1, err
+	}
 	if err != nil {
-		return -1
+		return -1, nil
 	}
 	unix.CloseOnExec(fd)
 	// In this order: as long as the process of fd is not dead, what proc says of the pid is about it.
-	if now, ok := startTime(procFile(pid, "stat", 1024)); !ok || now != start || dead(fd) {
-		unix.Close(fd)
-		return -1
+	now, ok := startTime(procFile(pid, "stat", 1024))
+	switch {
+	case dead(fd):
+	case !ok:
+		err = errors.New("proc does not tell when a process was started")
+	case now == start:
+		return fd, nil
 	}
-	return fd
+	unix.Close(fd)
+	return -1, err
 }
 
 func dead(pidfd int) bool {

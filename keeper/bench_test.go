@@ -115,7 +115,7 @@ func BenchmarkMemory(b *testing.B) {
 	before := rss(b, k.cmd.Process.Pid)
 	for b.Loop() {
 		for id := range n {
-			if err := c.Upload(b.Context(), Entry{ID: uint64(id), Blob: blob, Lock: fd, Holder: fd}); err != nil {
+			if err := upload(b.Context(), c, Entry{ID: uint64(id), Blob: blob, Lock: fd, Holder: fd}); err != nil {
 				b.Fatalf("%v; the keeper says %s", err, k.line())
 			}
 		}

@@ -29,12 +29,13 @@ type Past struct {
 var (
 	// ErrFull: the keeper cannot take it now, and nothing was sent.
 	ErrFull = errors.New("the keeper is full")
+	// ErrNoRoom is an ErrFull that does not pass by waiting: only a Drop makes room.
+	ErrNoRoom = fmt.Errorf("%w: it has as many entries as it can keep", ErrFull)
 	// ErrGone: the keeper, or the connection to it, has ended.
 	ErrGone = errors.New("the keeper is gone")
 
 	errQueue   = fmt.Errorf("%w: it is behind with reading", ErrFull)
 	errCrowded = fmt.Errorf("%w: too many descriptors are in flight", ErrFull)
-	errRoom    = fmt.Errorf("%w: it has as many entries as it can keep", ErrFull)
 )
 
 // Conn is the broker's end of a connection to the keeper. It is safe for concurrent use.
@@ -128,26 +129,38 @@ func (c *Conn) wait(ctx context.Context, try func() error) error {
 	for {
 		c.mu.Lock()
 		err := try()
-		var writable <-chan struct{}
-		if err == errQueue {
-			writable = c.awaitWritable()
-		}
 		c.mu.Unlock()
-		switch err {
-		case errQueue:
-			select {
-			case <-writable:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		case errCrowded:
-			if err := pauseCrowded(ctx); err != nil {
-				return err
-			}
-		default:
+		if err == nil {
+			return nil
+		}
+		if err := c.Await(ctx, err); err != nil {
 			return err
 		}
 	}
+}
+
+// Await waits until another try may succeed after Put has given err: for sending everything again. It does not make the try, since
+// what is to be put may have ended meanwhile. Of an err that does not pass by waiting, ErrNoRoom for instance, it gives that at once.
+func (c *Conn) Await(ctx context.Context, err error) error {
+	switch err {
+	case errQueue:
+		c.mu.Lock()
+		if c.closed {
+			c.mu.Unlock()
+			return ErrGone
+		}
+		writable := c.awaitWritable()
+		c.mu.Unlock()
+		select {
+		case <-writable:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	case errCrowded:
+		return pauseCrowded(ctx)
+	}
+	return err
 }
 
 // awaitWritable gives a channel that is closed when the queue takes more, or never will. The caller holds mu, and c is not closed.

@@ -16,7 +16,7 @@ func TestAKeeperThatDiesDuringAnUploadIsNoticedBySync(t *testing.T) {
 	k.stop()
 	c := dialKeeper(t, path)
 	for id := range 100 {
-		must(t, c.Upload(t.Context(), Entry{ID: uint64(id), Lock: fd, Holder: fd}))
+		must(t, upload(t.Context(), c, Entry{ID: uint64(id), Lock: fd, Holder: fd}))
 	}
 	var synced sync.WaitGroup
 	synced.Go(func() {
@@ -37,7 +37,7 @@ func TestAKeeperThatDiesDuringAnUploadIsNoticedBySync(t *testing.T) {
 	if err := c.Put(Entry{ID: 1, Lock: fd, Holder: -1}); !errors.Is(err, ErrGone) {
 		t.Errorf("put: %v", err)
 	}
-	if err := c.Upload(t.Context(), Entry{ID: 1, Lock: fd, Holder: -1}); !errors.Is(err, ErrGone) {
+	if err := upload(t.Context(), c, Entry{ID: 1, Lock: fd, Holder: -1}); !errors.Is(err, ErrGone) {
 		t.Errorf("upload: %v", err)
 	}
 	if err := c.Set(1, nil); !errors.Is(err, ErrGone) {
@@ -62,7 +62,7 @@ func TestAnUploadIsWholeOrNotSynced(t *testing.T) {
 				if id == round*100 {
 					killed.Go(k.kill)
 				}
-				if err := c.Upload(t.Context(), Entry{ID: uint64(id), Lock: fd, Holder: -1}); err != nil {
+				if err := upload(t.Context(), c, Entry{ID: uint64(id), Lock: fd, Holder: -1}); err != nil {
 					if !errors.Is(err, ErrGone) {
 						t.Errorf("upload: %v", err)
 					}
@@ -99,7 +99,7 @@ func TestADeadKeeperKeepsNobodyWaiting(t *testing.T) {
 	var waiting sync.WaitGroup
 	for range 5 {
 		waiting.Go(func() {
-			if err := c.Upload(t.Context(), Entry{ID: 1 << 40, Lock: fd, Holder: -1}); !errors.Is(err, ErrGone) {
+			if err := upload(t.Context(), c, Entry{ID: 1 << 40, Lock: fd, Holder: -1}); !errors.Is(err, ErrGone) {
 				t.Errorf("upload: %v", err)
 			}
 		})
@@ -148,7 +148,7 @@ func TestCloseBesideEverythingElse(t *testing.T) {
 				})
 			}
 			do(func(id uint64) error { return c.Put(Entry{ID: id % 100, Lock: fd, Holder: fd}) })
-			do(func(id uint64) error { return c.Upload(t.Context(), Entry{ID: id % 100, Lock: fd, Holder: -1}) })
+			do(func(id uint64) error { return upload(t.Context(), c, Entry{ID: id % 100, Lock: fd, Holder: -1}) })
 			do(func(id uint64) error { c.Drop(id % 100); return c.Set(id, nil) })
 			do(func(id uint64) error { return c.Sync(t.Context()) })
 			do(func(id uint64) error {

@@ -48,7 +48,7 @@ func TestAFullQueueRefusesAndLosesNothing(t *testing.T) {
 		var waiting sync.WaitGroup
 		for i := range 10 {
 			waiting.Go(func() {
-				if err := c.Upload(t.Context(), Entry{ID: uint64(n + i), Blob: []byte("filled"), Lock: fd, Holder: fd}); err != nil {
+				if err := upload(t.Context(), c, Entry{ID: uint64(n + i), Blob: []byte("filled"), Lock: fd, Holder: fd}); err != nil {
 					t.Errorf("upload: %v", err)
 				}
 			})
@@ -62,14 +62,14 @@ func TestAFullQueueRefusesAndLosesNothing(t *testing.T) {
 	})
 }
 
-func TestUploadWaitsNoLongerThanItsContext(t *testing.T) {
+func TestAwaitWaitsNoLongerThanItsContext(t *testing.T) {
 	c, end := pair(t)
 	fd := file(t, 5)
 	n := fill(t, c, fd)
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	for _, wait := range []func() error{
-		func() error { return c.Upload(ctx, Entry{ID: 1 << 40, Lock: fd, Holder: fd}) },
+		func() error { return upload(ctx, c, Entry{ID: 1 << 40, Lock: fd, Holder: fd}) },
 		func() error { return c.Sync(ctx) },
 	} {
 		waiting.Go(func() {
@@ -138,7 +138,7 @@ func TestNothingOvertakesADrop(t *testing.T) {
 	}
 	var uploaded sync.WaitGroup
 	uploaded.Go(func() {
-		if err := c.Upload(t.Context(), Entry{ID: uint64(1), Lock: fd, Holder: fd}); err != nil {
+		if err := upload(t.Context(), c, Entry{ID: uint64(1), Lock: fd, Holder: fd}); err != nil {
 			t.Error(err)
 		}
 		c.Close()
@@ -173,13 +173,13 @@ func TestTooManyDescriptorsInFlightAreAFullQueue(t *testing.T) {
 	next := Entry{ID: uint64(n), Blob: []byte("filled"), Lock: fd, Holder: fd}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*crowdedPause)
 	defer cancel()
-	if err := c.Upload(ctx, next); !errors.Is(err, context.DeadlineExceeded) {
+	if err := upload(ctx, c, next); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("upload: %v", err)
 	}
 	c.Drop(0) // brings no descriptors, so it goes
 	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
 	servePair(t, end)
-	must(t, c.Upload(t.Context(), next))
+	must(t, upload(t.Context(), c, next))
 	wantList(t, c, filled(1, n+1)...)
 }
 
@@ -214,7 +214,7 @@ func TestThereIsRoomForAsManyEntriesAsDescriptors(t *testing.T) {
 	}
 	fd := file(t, 5)
 	put := func(id int) error { // waits where the queue is full, and not where the keeper is
-		return c.Upload(t.Context(), Entry{ID: uint64(id), Blob: []byte("filled"), Lock: fd, Holder: fd})
+		return upload(t.Context(), c, Entry{ID: uint64(id), Blob: []byte("filled"), Lock: fd, Holder: fd})
 	}
 	for id := range past.Room {
 		must(t, put(id))

@@ -225,3 +225,16 @@ func leaksNothing(t *testing.T, name string, do func(t *testing.T)) {
 		before = after
 	}
 }
+
+// upload is a Put that waits while the keeper is behind, as the broker waits.
+func upload(ctx context.Context, c *Conn, e Entry) error {
+	for {
+		err := c.Put(e)
+		if err == nil {
+			return nil
+		}
+		if err := c.Await(ctx, err); err != nil {
+			return err
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 // Put hands the keeper copies of an entry's descriptors, with one sendmsg(2) that never blocks, and waits for no answer: once
 // it returns nil, they are in the queue, and that is as good as kept. An entry with the same ID is replaced.
 //
-// ErrFull: nothing was sent, and the keeper has no room or is behind. ErrGone: the keeper has ended.
+// ErrFull: nothing was sent, and the keeper has no room (ErrNoRoom) or is behind. ErrGone: the keeper has ended.
 func (c *Conn) Put(e Entry) error {
 	if Seeded("no-put") {
 		return nil
@@ -19,15 +19,6 @@ func (c *Conn) Put(e Entry) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.put(&e)
-}
-
-// Upload is a Put that waits while the keeper is behind: for sending everything again. ErrFull is then that the keeper has no
-// room for another entry.
-func (c *Conn) Upload(ctx context.Context, e Entry) error {
-	if Seeded("no-upload") {
-		return nil
-	}
-	return c.wait(ctx, func() error { return c.put(&e) })
 }
 
 // put is called with mu held.
@@ -40,7 +31,7 @@ func (c *Conn) put(e *Entry) error {
 		if err := c.flush(); err != nil {
 			return err
 		}
-		return errRoom
+		return ErrNoRoom
 	}
 	if err := c.send(&message{kind: kindPut, id: e.ID, blob: e.Blob}, e.Lock, e.Holder); err != nil {
 		return err

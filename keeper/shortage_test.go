@@ -38,7 +38,7 @@ func TestAFullKeeperCanReplaceEverythingManyTimes(t *testing.T) {
 	}
 	fd := file(t, 5)
 	for n := range 20_000 {
-		must(t, c.Upload(t.Context(), Entry{ID: uint64(n % 50), Lock: fd, Holder: fd}))
+		must(t, upload(t.Context(), c, Entry{ID: uint64(n % 50), Lock: fd, Holder: fd}))
 	}
 	must(t, c.Sync(t.Context()))
 }
