@@ -96,11 +96,13 @@ func TestWhoMayNotListLearnsOnlyThatSomebodyIsInTheWay(t *testing.T) {
 		if e := p.refused(try(attached(third))); len(e.Blockers) != 1 || e.Blockers[0].Kind != wire.Waiter || e.Blockers[0].UID != alice {
 			t.Errorf("%s: %+v", name, e)
 		}
-		q := p.queued(p.send(attached(third)))
+		waits := p.send(attached(third))
+		q := p.queued(waits)
 		if len(q.Blockers) != 1 || q.Blockers[0].UID != alice {
 			t.Errorf("%s: %+v", name, q)
 		}
-		p.conn.Close()
+		p.send(&wire.Cancel{Target: waits}) // so that the next one does not find him there
+		p.answer(waits)
 	}
 	if e := r.dialAs(alice).refused(try(attached(second))); len(e.Blockers) != 2 || e.Blockers[0].UID != alice || !e.Blockers[1].Hidden {
 		t.Errorf("one's own: %+v", e)
