@@ -98,8 +98,8 @@ func (s *supervisor) takePlaces() error {
 	if s.public, err = listen(s.settings, false); err != nil {
 		return err
 	}
-	if s.public.left && logHolder(s.settings.auditDir) == 0 { // whatever listens there has nothing to do with this state
-		return anotherProgram(s.settings.socket, serverOf(s.settings.socket))
+	if err := s.meetOrphan(); err != nil {
+		return err
 	}
 	if err := makeStateDir(s.settings.stateDir); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
