@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -44,12 +45,17 @@ func logHolder(auditDir string) int {
 // takeLock takes the lock file whose lock says that we alone use what stands beside it, and writes our pid there, for
 // whoever comes second. The lock ends with the process, however that ends. before is the pid that stood there.
 //
-// Privileged: creates a file that only we can open, in a directory that others cannot write; O_NOFOLLOW, so that a link
-// planted there leads nowhere.
+// Privileged: creates a file that only we can open. In a directory like /tmp another may have put something there before: it is
+// opened without following a link, and refused if it is not ours or has a second name, since our pid will be written over it.
 func takeLock(path string) (fd, before int, err error) {
 	fd, err = unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return -1, 0, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() || st.Nlink != 1 {
+		unix.Close(fd)
+		return -1, 0, errors.Join(err, fmt.Errorf("%q is there and is not a file that lockerd has made as uid %d", path, os.Geteuid()))
 	}
 	before = pidIn(fd)
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
