@@ -20,7 +20,7 @@ func (s *supervisor) meetOrphan() error {
 	defer late.Stop()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for s.public.left && logHolder(s.settings.auditDir) == 0 {
+	for s.public.left && !logHeld(s.settings.auditDir) {
 		who := serverOf(s.settings.socket)
 		if who == "" {
 			s.public.left = false
@@ -66,7 +66,7 @@ func (s *supervisor) takeOver() error {
 		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
 			return fmt.Errorf("end the broker of a lockerd that was killed, pid %d: %w", pid, err)
 		}
-		if s.logIsFree(pid) {
+		if s.logIsFree() {
 			return nil
 		}
 	}
@@ -74,12 +74,12 @@ func (s *supervisor) takeOver() error {
 }
 
 // logIsFree waits until a process that ends has let go of the log.
-func (s *supervisor) logIsFree(pid int) bool {
+func (s *supervisor) logIsFree() bool {
 	late := time.NewTimer(orphanEnd)
 	defer late.Stop()
 	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
-	for logHolder(s.settings.auditDir) == pid {
+	for logHeld(s.settings.auditDir) {
 		select {
 		case <-look.C:
 		case <-late.C:

@@ -104,7 +104,7 @@ func (s *supervisor) takePlaces() error {
 	if err := makeStateDir(s.settings.stateDir); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
-	s.keeper, err = takeKeeper(s.settings.keeperSocket())
+	s.keeper, err = keepBeside(s.settings, s.public.lock < 0)
 	return err
 }
 
