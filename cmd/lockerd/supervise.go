@@ -50,7 +50,7 @@ func supervise(o options, stderr io.Writer) error {
 		signals: make(chan os.Signal, 16), synced: make(chan struct{}, 1),
 	}
 	// Before anything that a signal could interrupt half-way.
-	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
+	signal.Notify(s.signals, heeded...)
 	var err error
 	if s.self, err = os.Executable(); err != nil {
 		return fmt.Errorf("find our own program: %w", err)
