@@ -13,20 +13,15 @@ import (
 	"locker/flock"
 )
 
-// makeStateDir makes the state directory, if it is not there, so that the group which reads the log gets through to it.
+// makeStateDir makes the state directory, if it is not there, and those that it lies in, so that the group which reads the log gets
+// through to it.
 //
-// Privileged: creates a directory that the administrator named; it is ours alone to write.
+// Privileged: creates directories that the administrator named; they are ours alone to write.
 func makeStateDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	switch err := os.Mkdir(dir, 0o755); {
-	case errors.Is(err, os.ErrExist):
-		return nil
-	case err != nil:
-		return err
-	}
-	return os.Chmod(dir, 0o755) // whatever the umask
+	// The umask, and not chmod(2) afterwards, which could meet what another has put there meanwhile. It is everybody's in this
+	// process, and nobody makes a file yet when this is called.
+	defer unix.Umask(unix.Umask(0o022))
+	return os.MkdirAll(dir, 0o755)
 }
 
 // logHeld reports whether a process has the log in auditDir open.
