@@ -175,7 +175,8 @@
 //	  kind      enum 5               1 holder, 2 waiter, 3 lost: held before a restart, not to be had again,
 //	                                 4 outside: a program that a waiter waits for, known by uid, pid and command,
 //	                                 5 orphan: held, and its client has not come back yet to a server that was
-//	                                 restarted. Where Welcome says version 1, it is shown as a holder
+//	                                 restarted, or the server's log does not know the hold. Where Welcome says
+//	                                 version 1, it is shown as a holder
 //	  id        u64                  0 for a waiter and outside
 //	  dev       u64
 //	  ino       u64
