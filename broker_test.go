@@ -88,22 +88,31 @@ func openDir(t *testing.T, dir string) string {
 	return dir
 }
 
-// build puts locker and lockerd into h.bin. LOCKER_TEST_BIN names a directory with built ones, for a test binary that was
+// newerVersion is what lockerd-newer says that it is: the same program of another version.
+const newerVersion = "9.9.9"
+
+// build puts locker, lockerd and lockerd-newer into h.bin. LOCKER_TEST_BIN names a directory with built ones, for a test binary that was
 // carried to where there is no Go.
 func (h *house) build(t *testing.T) {
 	t.Helper()
+	programs := []string{"locker", "lockerd", "lockerd-newer"}
 	if built := os.Getenv("LOCKER_TEST_BIN"); built != "" {
-		for _, name := range []string{"locker", "lockerd"} {
+		for _, name := range programs {
 			copyProgram(t, filepath.Join(built, name), filepath.Join(h.bin, name))
 		}
 		return
 	}
-	cmd := exec.Command("go", "build", "-o", h.bin+"/", "./cmd/locker", "./cmd/lockerd")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	for _, args := range [][]string{
+		{"-o", h.bin + "/", "./cmd/locker", "./cmd/lockerd"},
+		{"-ldflags", "-X main.version=" + newerVersion, "-o", filepath.Join(h.bin, "lockerd-newer"), "./cmd/lockerd"},
+	} {
+		cmd := exec.Command("go", append([]string{"build"}, args...)...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
 	}
-	for _, name := range []string{"locker", "lockerd"} {
+	for _, name := range programs {
 		if err := os.Chmod(filepath.Join(h.bin, name), 0o755); err != nil {
 			t.Fatal(err)
 		}

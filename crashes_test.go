@@ -2,8 +2,10 @@ package locker_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,8 +48,8 @@ func childrenOf(pid int) []int {
 	return children
 }
 
-// slay broker|lockerd [NAME]: kill one of the two processes. Of a broker, wait until there is another that is ready; of lockerd,
-// until it is gone: its broker is left.
+// slay broker|lockerd|starting [NAME]: kill one of the two processes. Of a broker, wait until there is another that is ready; of
+// lockerd, until it is gone: its broker is left. With starting both are killed, lockerd when the next broker has begun to start.
 func scriptSlay(ts *testscript.TestScript, neg bool, args []string) {
 	d := stageOf(ts).find(ts, args[1:])
 	switch args[0] {
@@ -64,13 +66,45 @@ func scriptSlay(ts *testscript.TestScript, neg bool, args []string) {
 		if now := d.broker(); now == 0 || now == old {
 			ts.Fatalf("the broker was %d, and is %d", old, now)
 		}
+	case "starting":
+		old := d.broker()
+		conn, err := occupyKeeper(old)
+		ts.Check(err)
+		defer conn.Close()
+		ts.Check(syscall.Kill(old, unix.SIGKILL))
+		if !eventually(func() bool { now := d.broker(); return now != 0 && now != old }) {
+			ts.Fatalf("no other broker is started")
+		}
+		d.orphan = true
+		ts.Check(d.cmd.Process.Kill())
+		<-d.exited
 	case "lockerd":
 		d.orphan = true
 		ts.Check(d.cmd.Process.Kill())
 		<-d.exited
 	default:
-		ts.Fatalf("slay broker or lockerd, not %q", args[0])
+		ts.Fatalf("slay broker, lockerd or starting, not %q", args[0])
 	}
+}
+
+// occupyKeeper is the next broker of a keeper whose broker is given by its pid: as long as it stays, the one after it has to wait.
+func occupyKeeper(broker int) (net.Conn, error) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", broker))
+	if err != nil {
+		return nil, err
+	}
+	words := strings.Split(string(line), "\x00")
+	at := slices.Index(words, "--keeper")
+	if at < 0 {
+		return nil, fmt.Errorf("no --keeper in %q", words)
+	}
+	path := words[at+1]
+	dir, err := os.Open(filepath.Dir(path)) // an address has room for 107 bytes: unix(7)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return net.Dial("unixpacket", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }
 
 // upgrade [NAME]: send SIGUSR2 and wait until the program that is installed now has taken over, and has a broker of its own.

@@ -14,8 +14,9 @@ const (
 
 // Diff says what p changes against old, one line per fact: the whitelist, the
 // settings, the limits, then denies and rules by their names. nil means that
-// nothing changed that decides anything. Lines that end in "(needs a restart)"
-// are about settings that a running lockerd does not take on.
+// nothing changed that decides anything. Whether lockerd started itself anew for
+// a setting is not said here; where it listens and keeps its state no reload
+// changes, and those lines say so.
 func (p *Policy) Diff(old *Policy) []string {
 	if old == nil {
 		old = &Policy{Limits: p.Limits, Server: p.Server, Audit: p.Audit}
@@ -40,14 +41,19 @@ func (p *Policy) Diff(old *Policy) []string {
 	}
 	setting := func(name, before, after string) {
 		if before != after {
-			add("%s: %s → %s (needs a restart)", name, before, after)
+			add("%s: %s → %s", name, before, after)
+		}
+	}
+	place := func(name, before, after string) {
+		if before != after {
+			add("%s: %s → %s (not before lockerd is stopped and started)", name, before, after)
 		}
 	}
 	a, b := &old.Server, &p.Server
-	setting("socket", a.Socket, b.Socket)
+	place("socket", a.Socket, b.Socket)
 	setting("socket_mode", fmt.Sprintf("%04o", a.SocketMode), fmt.Sprintf("%04o", b.SocketMode))
 	setting("socket_group", a.group(), b.group())
-	setting("state_dir", a.StateDir, b.StateDir)
+	place("state_dir", a.StateDir, b.StateDir)
 	setting("segment_size", formatSize(old.Audit.SegmentSize), formatSize(p.Audit.SegmentSize))
 	before, after := old.Limits, p.Limits // copies: keys hands out pointers
 	was, is := before.keys(), after.keys()

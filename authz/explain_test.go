@@ -196,11 +196,11 @@ func TestDiffSaysWhatAReloadChanges(t *testing.T) {
 			`deny for ["/srv/backups/{user}/private" "/srv/tm/alice/no"] added`,
 			`deny for ["/srv/backups/{user}/private" "/srv/tm/alice/no"] removed`}},
 		{`"/srv/tm/archive"`, `"/srv/tm/old"`, []string{`deny "archive is read-only" changed: paths`}},
-		{`socket = "/run/locker.sock"`, `socket = "/run/l/s"`, []string{`socket: /run/locker.sock → /run/l/s (needs a restart)`}},
-		{"socket_mode = \"0660\"\nsocket_group = \"backup\"", "socket_mode = \"0600\"", []string{
-			"socket_mode: 0660 → 0600 (needs a restart)", "socket_group: 34 → none (needs a restart)"}},
-		{`"64MiB"`, `"1GiB"`, []string{"segment_size: 64MiB → 1GiB (needs a restart)"}},
-		{"/var/lib/locker", "/var/lib/locker2", []string{"state_dir: /var/lib/locker → /var/lib/locker2 (needs a restart)"}},
+		{`socket = "/run/locker.sock"`, `socket = "/run/l/s"`, []string{`socket: /run/locker.sock → /run/l/s (not before lockerd is stopped and started)`}},
+		// Whether these took a restart, whoever takes them up says.
+		{"socket_mode = \"0660\"\nsocket_group = \"backup\"", "socket_mode = \"0600\"", []string{"socket_mode: 0660 → 0600", "socket_group: 34 → none"}},
+		{`"64MiB"`, `"1GiB"`, []string{"segment_size: 64MiB → 1GiB"}},
+		{"/var/lib/locker", "/var/lib/locker2", []string{"state_dir: /var/lib/locker → /var/lib/locker2 (not before lockerd is stopped and started)"}},
 		{"holds = 10\nunsent = \"128KiB\"", "", []string{"limit holds: 10 → 1024", "limit unsent: 128KiB → 1MiB"}},
 	} {
 		after := strings.Replace(before, c.from, c.to, 1)

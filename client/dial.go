@@ -154,12 +154,12 @@ func rest(ctx context.Context, pause time.Duration) bool {
 	return ctx.Err() == nil
 }
 
-// passes reports whether a failure to connect may be over soon: nobody listens yet, or so many come back that some are
-// sent away.
+// passes reports whether a failure to connect may be over soon: nobody listens yet, so many come back that some are sent away, or
+// lockerd is short of descriptors or memory.
 func passes(err error) bool {
 	var refused *Error
 	if errors.As(err, &refused) {
-		return refused.Code == CodeLimit
+		return refused.Code == CodeLimit || refused.Code == CodeUnavailable
 	}
 	return errors.Is(err, ErrUnreachable)
 }

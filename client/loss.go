@@ -58,9 +58,10 @@ func (l Loss) Error() string {
 	case Stopped:
 		text += "lockerd is stopping"
 	case Disconnected:
-		text += "lockerd went away"
 		if CodeOf(l.Err) == CodeLost {
-			text += " and did not keep it"
+			text += "lockerd did not keep it"
+		} else {
+			text += "lockerd went away"
 		}
 	default:
 		text += l.Cause.String()

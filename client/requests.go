@@ -68,7 +68,7 @@ func (c *Client) unlock(ctx context.Context, m *wire.Unlock) ([]uint64, error) {
 }
 
 // BreakPath takes somebody's lock on path away, which the policy must allow, and gives the ids of what was broken. An
-// error with CodeShutdown means that lockerd was restarted in that moment, and that it may have been broken or not.
+// error with CodeShutdown means that the connection broke in that moment, and that it may have been broken or not.
 func (c *Client) BreakPath(ctx context.Context, path, reason string) ([]uint64, error) {
 	return c.released(c.ask(ctx, &wire.Break{By: wire.ByPath, Path: path, Reason: reason}))
 }

@@ -20,8 +20,9 @@ const (
 	longestPause  = 100 * time.Millisecond // it doubles from one to the other
 )
 
-// errNotKept is why a hold is lost that lockerd could not take over from the one before.
-var errNotKept = &Error{Code: CodeLost, Text: "the lock did not outlive a restart of lockerd"}
+// errNotKept is why a hold is lost that is not among those of the session as lockerd gives it back, or whose session is no more. Why that
+// is so is not known here: lockerd need not have been restarted.
+var errNotKept = &Error{Code: CodeLost, Text: "lockerd did not keep the lock"}
 
 // serve is the one goroutine that looks after the connection, l at first, and after its successors.
 func (c *Client) serve(ctx context.Context, l *link) {
@@ -153,7 +154,7 @@ func (k *call) repeat(resumed bool) wire.Message {
 		k.report(&wire.Changed{}) // nobody has told of what changed meanwhile
 	case *wire.Break:
 		if k.sent && m.By == wire.ByPath { // it would break the next owner's too
-			return &wire.Error{Code: wire.CodeShutdown, Path: m.Path, Text: "lockerd was restarted before it answered; the lock may be broken or not"}
+			return &wire.Error{Code: wire.CodeShutdown, Path: m.Path, Text: "the connection broke before lockerd answered; the lock may be broken or not"}
 		}
 	}
 	return nil

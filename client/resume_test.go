@@ -183,17 +183,22 @@ func TestAServerThatDiesAtOnceAgainAndAgainIsAskedWithPauses(t *testing.T) {
 	})
 }
 
-func TestAFullServerIsAskedAgain(t *testing.T) {
-	hosted(t, func(t *testing.T, h *host, c *Client, s *fake) {
-		l := held(t, c, s, Request{Paths: []string{"/a"}}, 4)
-		s.conn.Close()
-		full := h.accept()
-		expect[*wire.Hello](full)
-		full.say(0, &wire.Error{Code: wire.CodeLimit, Text: "too many connections"})
-		full.conn.Close()
-		s = h.accept()
-		s.welcomeAs(wire.Version, 9)
-		s.resumes(firstSession, 4)
-		keeps(t, l)
-	})
+func TestAServerThatIsShortOfRoomIsAskedAgain(t *testing.T) {
+	for _, code := range []wire.Code{wire.CodeLimit, wire.CodeUnavailable} {
+		hosted(t, func(t *testing.T, h *host, c *Client, s *fake) {
+			l := held(t, c, s, Request{Paths: []string{"/a"}}, 4)
+			s.conn.Close()
+			full := h.accept()
+			expect[*wire.Hello](full)
+			full.say(0, &wire.Error{Code: code, Text: "too many connections"})
+			full.conn.Close()
+			if keeps(t, l); t.Failed() {
+				t.Fatalf("after Error %v", code)
+			}
+			s = h.accept()
+			s.welcomeAs(wire.Version, 9)
+			s.resumes(firstSession, 4)
+			keeps(t, l)
+		})
+	}
 }

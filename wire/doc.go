@@ -175,7 +175,8 @@
 //	  kind      enum 5               1 holder, 2 waiter, 3 lost: held before a restart, not to be had again,
 //	                                 4 outside: a program that a waiter waits for, known by uid, pid and command,
 //	                                 5 orphan: held, and its client has not come back yet to a server that was
-//	                                 restarted. Where Welcome says version 1, it is shown as a holder
+//	                                 restarted, or the server's log does not know the hold. Where Welcome says
+//	                                 version 1, it is shown as a holder
 //	  id        u64                  0 for a waiter and outside
 //	  dev       u64
 //	  ino       u64
@@ -268,8 +269,9 @@
 // and their places in the queues, are kept for 30 seconds, and nobody else gets in meanwhile. A client that
 // finds its connection ended, by an end of the stream or by a reset, perhaps in the middle of a frame, should therefore
 //
-//   - connect again, and again for as long as there is nobody listening or the new connection ends before Welcome, with
-//     pauses from 1 ms to 100 ms, for 30 seconds in all. The new connection deserves no more trust than the first one did;
+//   - connect again, and again for as long as there is nobody listening, or the new connection ends before Welcome or is
+//     refused with Error limit or unavailable (of the many that come back at once), with pauses from 1 ms to 100 ms, for 30
+//     seconds in all. The new connection deserves no more trust than the first one did;
 //   - say Hello, and when Welcome has come, send Resume with the session number of the Welcome with which the session began
 //     (the number in the new Welcome is that of a session that nobody needs). It may leave that out if the session has
 //     neither attached holds nor an unanswered Lock: then it goes on as the session of the new Welcome;

@@ -73,7 +73,9 @@ const (
 	RowWaiter
 	RowLost    // held before lockerd was restarted, and could not be had again
 	RowOutside // holds a lock of the kernel's, taken without the broker, that somebody here waits for
-	RowOrphan  // held, and its client has not come back yet to a lockerd that was restarted; only for peers of version 2
+	// RowOrphan: held, and its client has not come back yet to a lockerd that was restarted, or the log does not know the hold. Only
+	// for peers of version 2.
+	RowOrphan
 	endRowKind
 )
 

@@ -14,7 +14,7 @@ const (
 	stateHeld    = "held"
 	stateEnding  = "ending"
 	stateWaits   = "waits "
-	stateOrphan  = "orphan" // held, and its client has not come back yet to a lockerd that was restarted
+	stateOrphan  = "orphan" // held, and its client has not come back yet to a lockerd that was restarted, or the log does not know it
 	stateLost    = "lost"
 	stateOutside = "outside" // the kernel's lock of a program that does not go through lockerd
 )

@@ -184,7 +184,7 @@ func lossWords(l client.Loss) string {
 	case client.Disconnected:
 		how = "lockerd went away"
 		if client.CodeOf(l.Err) == client.CodeLost {
-			how = "lockerd was restarted and did not keep it"
+			how = "lockerd did not keep it" // be it that it was restarted, or that the hold has ended while we were away
 		}
 	default:
 		how = l.Cause.String()

@@ -117,7 +117,7 @@ func runBroker(at *office) error {
 	config := broker.Config{Policy: at.policy, Logger: at.logger, Version: version, Reload: at.reload, BootID: bootID(), NeedsRestart: at.needsRestart}
 	// Before the log is opened: the numbers of the holds there are a floor for its own, should it have been lost.
 	if at.options.keeper != noKeeper && !keeper.Seeded("no-keeper") {
-		starting, started := at.untilHandOver(ctx)
+		starting, started := at.whileWanted(ctx)
 		err := at.takeKeeper(starting, &config)
 		started()
 		if err != nil {
@@ -164,8 +164,9 @@ func runBroker(at *office) error {
 	return err
 }
 
-// untilHandOver gives a context that also ends when another broker is to follow: one that waits for its keeper must not keep it waiting.
-func (at *office) untilHandOver(ctx context.Context) (context.Context, func()) {
+// whileWanted gives a context that also ends when another broker is to follow, or nobody is there any more who would start one:
+// a broker that waits for its keeper has nothing yet, and must not be in the way of the next.
+func (at *office) whileWanted(ctx context.Context) (context.Context, func()) {
 	ctx, stop := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -173,6 +174,11 @@ func (at *office) untilHandOver(ctx context.Context) (context.Context, func()) {
 		case <-at.handOver:
 			stop()
 		case <-ctx.Done():
+		}
+	})
+	work.Go(func() {
+		if at.manager.outlived(ctx) {
+			stop()
 		}
 	})
 	return ctx, func() { stop(); work.Wait() }

@@ -28,7 +28,7 @@ type carried struct {
 	Bound      bool
 	Keeper     int // listening socket for brokers
 	KeeperPath string
-	KeeperLock int
+	KeeperLock int  // -1: there is none
 	Broker     int  // pid
 	Report     int  // where that says how it is
 	Another    bool // upgrade is wanted
@@ -39,7 +39,7 @@ func (s *supervisor) carry() (text string, free func(), err error) {
 	c := carried{
 		PID: os.Getpid(), Socket: s.settings.socket, SocketName: s.settings.socketName, Mode: s.settings.mode, Group: s.settings.group,
 		StateDir: s.settings.stateDir, AuditDir: s.settings.auditDir,
-		PublicLock: -1, Bound: s.public.bound, KeeperPath: s.keeper.path, Broker: s.broker.process.Pid, Another: s.upgrade.another,
+		PublicLock: -1, KeeperLock: -1, Bound: s.public.bound, KeeperPath: s.keeper.path, Broker: s.broker.process.Pid, Another: s.upgrade.another,
 	}
 	var copies []int
 	free = func() {
@@ -66,7 +66,9 @@ func (s *supervisor) carry() (text string, free func(), err error) {
 	carryOf(&c.Public, s.public.UnixListener)
 	carryOf(&c.Keeper, s.keeper.UnixListener)
 	carryOf(&c.Report, s.broker.report)
-	carry(&c.KeeperLock, s.keeper.lock)
+	if s.keeper.lock >= 0 {
+		carry(&c.KeeperLock, s.keeper.lock)
+	}
 	if s.public.lock >= 0 {
 		carry(&c.PublicLock, s.public.lock)
 	}

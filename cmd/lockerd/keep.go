@@ -31,7 +31,7 @@ func keepAlone(o options, stderr io.Writer) error {
 	if err := makeKeeperDir(filepath.Dir(o.keeper)); err != nil {
 		return fmt.Errorf("make the directory of the keeper's socket: %w", err)
 	}
-	place, err := takeKeeper(o.keeper)
+	place, err := takeKeeper(o.keeper, o.keeper+ownerSuffix)
 	if err != nil {
 		return err
 	}
@@ -56,21 +56,52 @@ func makeKeeperDir(dir string) error {
 	return nil
 }
 
-// ownerSuffix is of the file whose lock says who is the keeper here, as long as it runs.
+// keeperSuffix is of the directory beside the socket for clients in which lockerd in the foreground keeps.
+const keeperSuffix = ".keeper"
+
+// keepBeside takes the keeper's place for lockerd in the foreground.
+func keepBeside(s settings, passed bool) (*keeperPlace, error) {
+	path := s.keeperSocket(passed)
+	if dir := filepath.Dir(path); !passed {
+		if err := errors.Join(makeKeeperDir(dir), checkOurs(dir)); err != nil {
+			return nil, fmt.Errorf("make the directory of the keeper's socket: %w", err)
+		}
+	}
+	return takeKeeper(path, filepath.Join(s.stateDir, "keeper"+ownerSuffix)) // one for each state, wherever the sockets are
+}
+
+// checkOurs refuses a directory that another has made, or that is a link.
+//
+// Privileged: looks at a directory; beside a socket in a directory like /tmp another may have put one there before us, and cannot once
+// it is ours.
+func checkOurs(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return fmt.Errorf("%q is there and is not a directory that lockerd has made as uid %d", dir, os.Geteuid())
+	}
+	return nil
+}
+
+// ownerSuffix is of the file whose lock says who is the keeper, as long as it runs.
 const ownerSuffix = ".owner"
 
 // keeperPlace is the keeper's listening socket and the right to be the keeper there.
 type keeperPlace struct {
 	*net.UnixListener
 	path string
-	lock int // descriptor
+	lock int // descriptor; -1: there can be none
 }
 
-// takeKeeper takes the right and makes the socket.
-func takeKeeper(path string) (*keeperPlace, error) {
-	fd, _, err := takeLock(path + ownerSuffix)
+// takeKeeper takes the right, by a lock on the file owner, and makes the socket.
+func takeKeeper(path, owner string) (*keeperPlace, error) {
+	fd, _, err := takeLock(owner)
 	if held := heldBy(0); errors.As(err, &held) {
-		return nil, fmt.Errorf("%q is %w; stop it first", filepath.Dir(path), err)
+		return nil, fmt.Errorf("%q is %w; stop it first", filepath.Dir(owner), err)
+	} else if errors.Is(err, unix.EROFS) {
+		fd = -1 // no keeper has been here while it could be written, and the log has a lock of its own
 	} else if err != nil {
 		return nil, fmt.Errorf("take the keeper's place: %w", err)
 	}

@@ -180,8 +180,15 @@ type settings struct {
 	stateDir, auditDir string
 }
 
-// keeperSocket is where lockerd in the foreground keeps.
-func (s settings) keeperSocket() string { return filepath.Join(s.stateDir, "keeper.sock") }
+// keeperSocket is where lockerd in the foreground keeps: beside the socket for clients, which can be made where the state directory
+// is read-only. If a service manager made that one, it may be where we cannot write.
+func (s settings) keeperSocket(passed bool) string {
+	dir := s.socketName + keeperSuffix
+	if passed {
+		dir = s.stateDir
+	}
+	return filepath.Join(dir, "keeper.sock")
+}
 
 // settle completes the options by the policy: a flag wins over the policy, the policy over the environment.
 func (o options) settle(p *authz.Policy) (settings, error) {

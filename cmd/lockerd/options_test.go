@@ -92,7 +92,7 @@ func TestBrokersOfTheForegroundHaveItsOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, first := range []bool{true, false} {
-			args := o.brokerArgs(s, s.keeperSocket(), first)
+			args := o.brokerArgs(s, s.keeperSocket(false), first)
 			got, err := parseOptions(args, environment())
 			if err != nil {
 				t.Fatalf("lockerd %s starts lockerd %q: %v", line, args, err)

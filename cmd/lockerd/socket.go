@@ -31,8 +31,8 @@ type listener struct {
 
 // listen makes the socket; publish gives it its name.
 //
-// Privileged: creates, chowns and chmods in the socket's directory, which must not be writable by others, so an attacker
-// controls neither names nor what they lead to.
+// Privileged: creates in the socket's directory. Others cannot write there, or it is sticky as /tmp is: then they can put
+// something under a name that is free, and not take away what is ours. sticky bit: inode(7).
 func listen(s settings, supervised bool) (*listener, error) {
 	passed, err := passedListener(supervised)
 	if err != nil {
@@ -130,7 +130,7 @@ func processName(pid int) string {
 
 // bind makes the socket under its first name, with the owner and the mode that it shall have.
 //
-// Privileged: creates and chowns a socket in a directory that others cannot write.
+// Privileged: creates a socket where others can at most have put something before: see listen. bind(2) follows no link.
 func (l *listener) bind() error {
 	s := l.settings
 	if st, err := os.Lstat(s.socket); err == nil && st.Mode()&os.ModeSocket == 0 {
@@ -151,22 +151,37 @@ func (l *listener) bind() error {
 
 // dress gives a socket of ours the owner and the mode that the policy wants.
 //
-// Privileged: chowns and chmods a socket in a directory that others cannot write.
+// Privileged: chowns and chmods what has this name. Before the socket is there, and where the directory is one like /tmp, that is
+// what an attacker likes: so it is opened without following a link, looked at, and changed through that descriptor alone.
 func (s settings) dress(name string) error {
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) // O_NONBLOCK is not needed: open(2), O_PATH
+	if err != nil {
+		return &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	// One name: a second one of another socket of ours must not open that to others.
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != os.Geteuid() || st.Nlink != 1 {
+		return fmt.Errorf("%q is not the socket that we made, so its owner and mode stay as they are", name)
+	}
 	if s.group >= 0 {
-		if err := unix.Fchownat(unix.AT_FDCWD, name, -1, s.group, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err := unix.Fchownat(fd, "", -1, s.group, unix.AT_EMPTY_PATH); err != nil {
 			return fmt.Errorf("give %q to group %d: %w", name, s.group, err)
 		}
 	}
-	if err := os.Chmod(name, s.mode); err != nil {
-		return fmt.Errorf("set the socket's mode: %w", err)
+	// fchmod(2) refuses an O_PATH descriptor, and fchmodat2(2) is of Linux 6.6.
+	if err := os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), s.mode); err != nil {
+		return fmt.Errorf("set the mode of %q: %w", name, err)
 	}
 	return nil
 }
 
 // publish gives the socket its name, in the place of a stale one. Once is enough.
 //
-// Privileged: renames within a directory that others cannot write.
+// Privileged: renames what is ours, over what another may have put there: see listen. rename(2) follows no link.
 func (l *listener) publish() error {
 	if l.lock < 0 || l.bound {
 		return nil

@@ -147,17 +147,25 @@ func TestSocketsDirectoryMayNotBeWritableByOthers(t *testing.T) {
 }
 
 func TestPlantedLinkInPlaceOfTheNamesLockIsNotFollowed(t *testing.T) {
-	s := place(t)
-	victim := filepath.Join(filepath.Dir(s.socket), "victim")
-	if err := os.Symlink(victim, s.socket+lockSuffix); err != nil {
-		t.Fatal(err)
-	}
-	if l, err := listen(s, false); err == nil {
-		l.release()
-		t.Error("it was followed")
-	}
-	if exists(victim) {
-		t.Error("what it leads to was made")
+	for what, link := range map[string]func(old, new string) error{"symbolic": os.Symlink, "hard": os.Link} {
+		s := place(t)
+		victim := filepath.Join(filepath.Dir(s.socket), "victim")
+		if what == "hard" { // the other one may lead to what is to be made
+			if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := link(victim, s.socket+lockSuffix); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := listen(s, false); err == nil {
+			l.publish()
+			l.release()
+			t.Errorf("a %s link was followed", what)
+		}
+		if text, _ := os.ReadFile(victim); what == "hard" && string(text) != "precious" || what == "symbolic" && exists(victim) {
+			t.Errorf("what a %s link leads to holds %q", what, text)
+		}
 	}
 }
 
@@ -184,4 +192,53 @@ func TestBrokerOfAKilledServerIsKnownByWhoListened(t *testing.T) {
 		t.Error("the second look does not know it any more")
 	}
 	first.Close()
+}
+
+// Before the socket has its name, anybody can put something there if the directory is one like /tmp.
+func TestNothingButASocketOfOursIsDressed(t *testing.T) {
+	s := place(t)
+	victim := filepath.Join(filepath.Dir(s.socket), "victim")
+	socketOfAnother := filepath.Join(filepath.Dir(s.socket), "another")
+	if err := os.WriteFile(victim, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socketOfAnother, Net: "unix"})
+	if err := errors.Join(err, os.Chmod(socketOfAnother, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for what, plant := range map[string]func() error{
+		"a link to a file":          func() error { return os.Symlink(victim, s.socket) },
+		"a link to a socket":        func() error { return os.Symlink(socketOfAnother, s.socket) },
+		"a second name of a file":   func() error { return os.Link(victim, s.socket) },
+		"a second name of a socket": func() error { return os.Link(socketOfAnother, s.socket) },
+		"a file":                    func() error { return os.WriteFile(s.socket, nil, 0o600) },
+		"a socket of somebody else": func() error {
+			if os.Geteuid() != 0 { // only root can make one
+				return os.Symlink(socketOfAnother, s.socket)
+			}
+			theirs, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(theirs)
+			return errors.Join(unix.Bind(theirs, &unix.SockaddrUnix{Name: s.socket}), os.Chmod(s.socket, 0o600), os.Chown(s.socket, 54321, -1))
+		},
+	} {
+		if err := plant(); err != nil {
+			t.Fatal(what, err)
+		}
+		if err := s.dress(s.socket); err == nil {
+			t.Errorf("%s was dressed", what)
+		}
+		for _, name := range []string{victim, socketOfAnother, s.socket} {
+			info, err := os.Lstat(name)
+			if err != nil || info.Mode()&os.ModeSymlink == 0 && info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %s has mode %v, %v", what, name, info.Mode(), err)
+			}
+		}
+		os.Remove(s.socket)
+		os.Chmod(victim, 0o600)
+		os.Chmod(socketOfAnother, 0o600)
+	}
 }

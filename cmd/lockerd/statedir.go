@@ -2,54 +2,105 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"locker/flock"
 )
 
-// makeStateDir makes the state directory, if it is not there, so that the group which reads the log gets through to it.
+// makeStateDir makes the state directory, if it is not there, and those that it lies in, so that the group which reads the log gets
+// through to it.
 //
-// Privileged: creates a directory that the administrator named; it is ours alone to write.
+// Privileged: creates directories that the administrator named; they are ours alone to write.
 func makeStateDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	switch err := os.Mkdir(dir, 0o755); {
-	case errors.Is(err, os.ErrExist):
-		return nil
-	case err != nil:
-		return err
-	}
-	return os.Chmod(dir, 0o755) // whatever the umask
+	// The umask, and not chmod(2) afterwards, which could meet what another has put there meanwhile. It is everybody's in this
+	// process, and nobody makes a file yet when this is called.
+	defer unix.Umask(unix.Umask(0o022))
+	return os.MkdirAll(dir, 0o755)
 }
 
-// logHolder gives the pid of the process that has the log in auditDir open; 0 if none has, -1 if it does not say who it is.
-//
-// Privileged: opens one fixed name in a directory that only we can write, and makes nothing.
-func logHolder(auditDir string) int {
-	fd, err := unix.Open(filepath.Join(auditDir, "lock"), unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return 0 // not there, or for audit.Open to complain about
+// logHeld reports whether a process has the log in auditDir open.
+func logHeld(auditDir string) bool {
+	fd := logLock(auditDir)
+	if fd >= 0 {
+		unix.Close(fd)
 	}
-	defer unix.Close(fd) // lets go of what we may have got
-	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK {
+	return fd >= 0
+}
+
+// logHolder gives the pid of that process; 0 if there is none, -1 if it is not known.
+func logHolder(auditDir string) int {
+	fd := logLock(auditDir)
+	if fd < 0 {
 		return 0
 	}
+	defer unix.Close(fd)
+	// Who began on a read-only disk could not write who he is, so the kernel is asked first.
+	if pid := lockedBy(fd); pid > 0 {
+		return pid
+	}
 	return pidIn(fd)
+}
+
+// logLock opens the log's lock file if it is locked, else gives -1.
+func logLock(auditDir string) int {
+	fd, err := openLock(filepath.Join(auditDir, "lock"), 0)
+	if err != nil {
+		return -1 // not there, or for audit.Open to complain about
+	}
+	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK {
+		unix.Close(fd) // lets go of what we may have got
+		return -1
+	}
+	return fd
+}
+
+// lockedBy gives the pid that has the file locked by flock(2), as far as the kernel tells us; else -1.
+func lockedBy(fd int) int {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return -1
+	}
+	holders, err := flock.Outside(flock.ID{Dev: st.Dev, Ino: st.Ino}, os.Getpid())
+	if err == nil && len(holders) == 1 && holders[0].Engine == "flock" {
+		return int(holders[0].PID)
+	}
+	return -1
+}
+
+// openLock opens a lock file. On a read-only disk one that is there can be locked all the same, if that is not a network's. flock(2).
+//
+// Privileged: opens one fixed name; O_NOFOLLOW, so that a link planted there leads nowhere.
+func openLock(path string, create int) (int, error) {
+	const flags = unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	fd, err := unix.Open(path, unix.O_RDWR|create|flags, 0o600)
+	if err == unix.EROFS {
+		if readable, rerr := unix.Open(path, unix.O_RDONLY|flags, 0); rerr == nil {
+			return readable, nil
+		}
+	}
+	return fd, err
 }
 
 // takeLock takes the lock file whose lock says that we alone use what stands beside it, and writes our pid there, for
 // whoever comes second. The lock ends with the process, however that ends. before is the pid that stood there.
 //
-// Privileged: creates a file that only we can open, in a directory that others cannot write; O_NOFOLLOW, so that a link
-// planted there leads nowhere.
+// Privileged: creates a file that only we can open. In a directory like /tmp another may have put something there before: it is
+// opened without following a link, and refused if it is not ours or has a second name, since our pid will be written over it.
 func takeLock(path string) (fd, before int, err error) {
-	fd, err = unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	fd, err = openLock(path, unix.O_CREAT)
 	if err != nil {
 		return -1, 0, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() || st.Nlink != 1 {
+		unix.Close(fd)
+		return -1, 0, errors.Join(err, fmt.Errorf("%q is there and is not a file that lockerd has made as uid %d", path, os.Geteuid()))
 	}
 	before = pidIn(fd)
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {

@@ -69,3 +69,34 @@ func TestLookingWhoHasTheLogMakesAndTakesNothing(t *testing.T) {
 		unix.Close(fd)
 	}
 }
+
+// The group that reads the log has to get there, and nobody else's mode is touched.
+func TestStateDirectoryIsMadeSoThatOthersGetThrough(t *testing.T) {
+	defer unix.Umask(unix.Umask(0o077)) // as lockerd has it
+	top := t.TempDir()
+	if err := os.Chmod(top, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(top, "p/q/state")
+	for range 2 { // the second time it is there
+		if err := makeStateDir(state); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]os.FileMode{top: 0o700, top + "/p": 0o755, top + "/p/q": 0o755, state: 0o755} {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
+				t.Errorf("%s has mode %v, %v, want %v", name, info.Mode(), err, want)
+			}
+		}
+	}
+	if err := os.WriteFile(filepath.Join(top, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if info, _ := os.Stat(filepath.Join(top, "file")); info.Mode().Perm() != 0o600 || unix.Umask(0o077) != 0o077 {
+		t.Error("the umask is another afterwards")
+	}
+	for _, name := range []string{filepath.Join(top, "file"), filepath.Join(top, "file/state")} {
+		if err := makeStateDir(name); !errors.Is(err, unix.ENOTDIR) {
+			t.Errorf("%s: %v, want that it is no directory", name, err)
+		}
+	}
+}

@@ -50,7 +50,7 @@ func supervise(o options, stderr io.Writer) error {
 		signals: make(chan os.Signal, 16), synced: make(chan struct{}, 1),
 	}
 	// Before anything that a signal could interrupt half-way.
-	signal.Notify(s.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2)
+	signal.Notify(s.signals, heeded...)
 	var err error
 	if s.self, err = os.Executable(); err != nil {
 		return fmt.Errorf("find our own program: %w", err)
@@ -98,13 +98,13 @@ func (s *supervisor) takePlaces() error {
 	if s.public, err = listen(s.settings, false); err != nil {
 		return err
 	}
-	if s.public.left && logHolder(s.settings.auditDir) == 0 { // whatever listens there has nothing to do with this state
-		return anotherProgram(s.settings.socket, serverOf(s.settings.socket))
+	if err := s.meetOrphan(); err != nil {
+		return err
 	}
 	if err := makeStateDir(s.settings.stateDir); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
-	s.keeper, err = takeKeeper(s.settings.keeperSocket())
+	s.keeper, err = keepBeside(s.settings, s.public.lock < 0)
 	return err
 }
 

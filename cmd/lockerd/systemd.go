@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,6 +76,27 @@ func newManager() manager {
 }
 
 func (m manager) supervised() bool { return m.supervisor >= 0 }
+
+// outlived waits until the supervisor has died, which closes its end of the socket for reports, and reports whether that came
+// before the end of ctx. Nothing is ever sent to us over it.
+func (m manager) outlived(ctx context.Context) bool {
+	if !m.supervised() {
+		return false
+	}
+	fd, err := unix.FcntlInt(uintptr(m.supervisor), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	report, err := reportFile(fd)
+	if err != nil {
+		return false
+	}
+	defer report.Close()
+	disarm := context.AfterFunc(ctx, func() { report.SetReadDeadline(time.Unix(1, 0)) }) // long ago: Read returns
+	defer disarm()
+	_, err = report.Read(make([]byte, 1))
+	return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) // reset: it had not read all that we said. unix(7)
+}
 
 // say tells in the words of sd_notify(3). What is made of it is not ours to know.
 func (m manager) say(words ...string) {

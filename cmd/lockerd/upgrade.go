@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -98,10 +99,14 @@ func (s *supervisor) goOnUpgrading() {
 	switch {
 	case u.ready && len(s.signals) > 0: // the new program would not see them
 	case u.ready:
-		u.ready = false
 		s.logger.Info("upgrade: the new program takes over", "program", s.self)
 		s.manager.say(reloading())
 		err := s.become()
+		if errors.Is(err, errSignalled) { // to be heeded now; then it is tried again
+			s.manager.say("READY=1")
+			return
+		}
+		u.ready = false
 		s.logger.Error("upgrade failed, everything stays as it is", "error", err)
 		s.manager.say("READY=1")
 		s.upgradeAgain()
@@ -137,13 +142,30 @@ func (s *supervisor) become() error {
 	if err != nil {
 		return fmt.Errorf("carry descriptors over: %w", err)
 	}
-	env := append(os.Environ(), carriedVariable+"="+text)
+	return s.runInPlace(append(os.Environ(), carriedVariable+"="+text))
+}
+
+// heeded are the signals that mean something to a supervisor.
+var heeded = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2}
+
+// errSignalled says that a signal came which the new program would not see.
+var errSignalled = errors.New("a signal came first")
+
+// runInPlace is execve(2), unless there is a signal to heed before.
+//
+// Privileged: as tryProgram.
+func (s *supervisor) runInPlace(env []string) error {
+	defer signal.Notify(s.signals, heeded...)
 	// Until the new program has handlers of its own, a second SIGUSR2 must not kill it: an ignored signal stays ignored through
 	// execve(2), and Go leaves SIGHUP and SIGINT so as well. A SIGHUP lost here is made up for, since the new broker reads the
-	// policy anew; a SIGINT can be typed again. Go gives SIGTERM its default action for the first millisecond or two, whatever
-	// it is told: one in there is a crash of lockerd, and its broker keeps all locks for the next.
-	quiet := []os.Signal{unix.SIGUSR2, unix.SIGHUP, unix.SIGINT}
-	signal.Ignore(quiet...)
-	defer signal.Notify(s.signals, quiet...)
+	// policy anew; a SIGINT can be typed again.
+	signal.Ignore(unix.SIGUSR2, unix.SIGHUP, unix.SIGINT)
+	// What has come until now is in the channel when Stop returns. From here on SIGTERM has its default action, as for the first
+	// millisecond or two of the new program, whatever Go is told: one in there is not swallowed, but a crash of lockerd, and its
+	// broker keeps all locks for the next.
+	signal.Stop(s.signals)
+	if len(s.signals) > 0 {
+		return errSignalled
+	}
 	return fmt.Errorf("run %s: %w", s.self, unix.Exec(s.self, os.Args, env))
 }

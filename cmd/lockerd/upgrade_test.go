@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestProgramIsTriedBeforeItTakesOver(t *testing.T) {
@@ -43,5 +47,29 @@ func TestProgramIsTriedBeforeItTakesOver(t *testing.T) {
 	}
 	if err := tryProgram(self, options{allow: []string{"/a"}}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A signal that came while an upgrade was being prepared is heeded by whoever got it, and none that comes later is lost.
+func TestAnUpgradeSwallowsNoSignal(t *testing.T) {
+	for _, sig := range heeded {
+		s := &supervisor{signals: make(chan os.Signal, 16), self: filepath.Join(t.TempDir(), "nothing")}
+		signal.Notify(s.signals, heeded...)
+		defer signal.Stop(s.signals)
+		if err := s.runInPlace(nil); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("without a signal: %v, want that there is no such program", err)
+		}
+		// As though it had just come.
+		s.signals <- sig
+		if err := s.runInPlace(nil); !errors.Is(err, errSignalled) {
+			t.Errorf("with %v: %v, want %v", sig, err, errSignalled)
+		}
+		<-s.signals
+		if err := unix.Kill(unix.Getpid(), sig.(unix.Signal)); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-s.signals; got != sig {
+			t.Errorf("%v came after %v", got, sig)
+		}
 	}
 }
