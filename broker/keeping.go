@@ -134,10 +134,16 @@ func (b *Broker) keepPlace(r *request) {
 			b.logger.Debug("place not kept", "error", err)
 			break
 		}
-		r.places = append(r.places, id)
+		r.places = append(r.places, keptPlace{id, k})
 	}
 	b.dropPlaces(old) // last: a crash in between finds both, and not none
 	keeper.Step("wait.kept")
+}
+
+// keptPlace is a place in one file's queue that the keeper has.
+type keptPlace struct {
+	id  uint64 // of the keeper's entry
+	key key
 }
 
 func (b *Broker) putPlace(conn *keeper.Conn, id uint64, r *request, i int, k key) error {
@@ -203,8 +209,9 @@ func (b *Broker) setPlaces(r *request) error {
 		return nil // they are gone, or will be put where the claim is by then
 	}
 	var buf [maxBlob]byte
-	for i, id := range r.places {
-		if err := b.keeping.conn.Set(id, b.blobOfPlace(r, i, r.placed[i]).append(buf[:0])); err != nil {
+	for _, p := range r.places {
+		i := slices.Index(r.claim.keys, p.key)
+		if err := b.keeping.conn.Set(p.id, b.blobOfPlace(r, i, p.key).append(buf[:0])); err != nil {
 			return err
 		}
 	}
@@ -217,12 +224,12 @@ func (b *Broker) dropPlace(r *request) {
 	r.places, r.placed = nil, nil
 }
 
-func (b *Broker) dropPlaces(ids []uint64) {
+func (b *Broker) dropPlaces(places []keptPlace) {
 	if b.keeping.conn == nil || b.handed.Load() { // what is handed over, the next broker takes
 		return
 	}
-	for _, id := range ids {
-		b.keeping.conn.Drop(id)
+	for _, p := range places {
+		b.keeping.conn.Drop(p.id)
 	}
 	b.keepLeft()
 }

@@ -46,7 +46,7 @@ func (x *restoring) restorePlaces(entries []keeper.Entry) {
 		} else {
 			unix.Close(e.Holder)
 		}
-		r.places = append(r.places, e.ID)
+		r.places = append(r.places, keptPlace{e.ID, key{k.dev, k.ino}}) // two for one file if the last broker died while it put others
 		r.addAbsent(key{k.dev, k.ino}, k.path)
 	}
 	if x.failed != nil {

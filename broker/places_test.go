@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"locker/keeper"
 	"locker/wire"
 )
 
@@ -62,4 +63,53 @@ func TestThoseWhoWaitKeepTheirOrderOverARestart(t *testing.T) {
 		t.Errorf("order\n%v, after the restart\n%v", before, after)
 	}
 	r.checkReplay()
+}
+
+// A broker that dies while it puts the places of a claim anew leaves both, in no order: each is described anew as what it is.
+func TestPlacesThatTheKeeperHasTwiceAreDescribedAnewAsWhatTheyAre(t *testing.T) {
+	r, s := withKeeper(t, nil)
+	a, b := r.file("a"), r.file("b")
+	p, q := r.dial2(), r.dial2()
+	p.granted(attached(a, b))
+	q.queued(q.send(attached(a, b)))
+	s.leave()
+	files := map[uint64]key{} // by entry
+	s.inKeeper(func(conn *keeper.Conn, entries []keeper.Entry) {
+		for _, e := range entries {
+			if e.ID&waitBit == 0 {
+				continue
+			}
+			k, err := parseBlob(e.Blob)
+			must(t, err)
+			again := e
+			again.ID = waitBit | (1000 - e.ID&^waitBit) // the other way round
+			must(t, conn.Put(again))
+			files[e.ID], files[again.ID] = key{k.dev, k.ino}, key{k.dev, k.ino}
+		}
+	})
+	if len(files) != 4 {
+		t.Fatalf("the keeper has %d places, want each of two twice", len(files))
+	}
+	s.back()
+	r.b.mu.Lock()
+	for _, c := range r.b.table.allWaiting() {
+		r.b.tellPlaces(c.req)
+	}
+	r.b.mu.Unlock()
+	eventually(t, "the keeper is told", func() bool {
+		r.b.mu.Lock()
+		defer r.b.mu.Unlock()
+		return len(r.b.keeping.shifted) == 0
+	})
+	s.leave()
+	s.inKeeper(func(_ *keeper.Conn, entries []keeper.Entry) {
+		for _, e := range entries {
+			k, err := parseBlob(e.Blob)
+			must(t, err)
+			if want, ok := files[e.ID]; ok && want != (key{k.dev, k.ino}) {
+				t.Errorf("the place %x of %+v has become one of %d:%d", e.ID, want, k.dev, k.ino)
+			}
+		}
+	})
+	s.back()
 }

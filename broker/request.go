@@ -59,7 +59,7 @@ type request struct {
 
 	isOutside    bool          // it waits for a holder outside the broker, of the file outside
 	outside      place         //
-	places       []uint64      // the keeper's ids of its place in the queues of these files:
+	places       []keptPlace   // the keeper's ids of its place in the queues of these files:
 	placed       []key         // and
 	placedWith   *keeper.Conn  // the keeper that has them
 	shifted      bool          // among keeping.shifted
