@@ -63,6 +63,7 @@ type Broker struct {
 	redial   func(context.Context) (*keeper.Conn, error)
 	restart  func()
 	needs    func(*authz.Policy) []string
+	first    authz.Server // as of the start: neither the socket nor the state directory can be moved later
 	bootID   [16]byte
 	patience time.Duration
 	giving   atomic.Bool // HandOver was asked for
@@ -143,7 +144,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	}
 	b := &Broker{
 		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot, peerOf: c.peerOf,
-		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, bootID: parseBootID(c.BootID), patience: c.Patience,
+		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, first: c.Policy.Server, bootID: parseBootID(c.BootID), patience: c.Patience,
 		keeping: keeping{wanted: c.Keeper != nil, conn: c.Keeper},
 		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
 		wake:     make(chan struct{}, 1),

@@ -93,6 +93,9 @@ func (b *Broker) reloadLocked(ctx context.Context) (lines []string, again bool, 
 // takenUp says which of the two a reload was: all of it is in force, or lockerd is started again for what a running process cannot
 // change about itself, which no lock is lost by.
 func (b *Broker) takenUp(p *authz.Policy) (line string, again bool) {
+	if p.Server.Socket != b.first.Socket || p.Server.StateDir != b.first.StateDir {
+		defer func() { line += "; socket and state_dir stay where they are until lockerd is stopped and started" }()
+	}
 	var left []string
 	if b.needs != nil {
 		left = b.needs(p)

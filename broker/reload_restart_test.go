@@ -97,3 +97,24 @@ func TestAReloadTakesNoPlaceFromWhoHasNotComeBackYet(t *testing.T) {
 		r.halt()
 	}
 }
+
+func TestAReloadSaysThatNeitherSocketNorStateDirectoryMoves(t *testing.T) {
+	var policies changing
+	r := newRig(t, policies.drive(policyFor("", "/a")))
+	const stay = "stay where they are until lockerd is stopped and started"
+	for _, c := range []struct {
+		settings string
+		stay     bool
+	}{
+		{"[server]\nsocket = \"/run/other\"\n", true},
+		{"[server]\nsocket = \"/run/other\"\n", true}, // still
+		{"", false},
+		{"[server]\nstate_dir = \"/var/lib/other\"\n", true},
+	} {
+		lines, err := policies.to(r, policyFor(c.settings, "/a"))
+		must(t, err)
+		if got := strings.HasSuffix(lines[len(lines)-1], stay); got != c.stay {
+			t.Errorf("%q for %q", lines, c.settings)
+		}
+	}
+}
