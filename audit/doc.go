@@ -85,8 +85,7 @@
 //
 // # Events
 //
-//	start, stop               lockerd runs; stop is the last record of a clean stop. With code handed-over the next
-//	                          lockerd goes on with all locks; without, they were let go
+//	start, stop               lockerd runs; stop is the last record of a clean stop
 //	policy, policy-refused    a policy was loaded (sha256); a file was refused and the old policy stays
 //	connect-refused           a peer that may not connect
 //	grant                     a claim became a hold; id = seq

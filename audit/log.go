@@ -36,7 +36,6 @@ type Log struct {
 	bootID   string
 	replayed *State
 	clean    bool
-	handed   bool
 	whole    bool
 	last     moment
 	work     background
@@ -87,9 +86,6 @@ func (l *Log) Replayed() *State { return l.replayed }
 
 // Clean says that the last run ended with a stop record, or that there was none.
 func (l *Log) Clean() bool { return l.clean }
-
-// HandedOver says that the last run ended with a stop record of code CodeHandedOver: its locks are held on.
-func (l *Log) HandedOver() bool { return l.handed }
 
 // Whole says that the past was read without loss, so that what it does not know was never answered: there was a
 // log, and no damage but a line that a killed lockerd had no time to finish. A last line that is unfinished after

@@ -57,7 +57,7 @@ func open(c Config, d *dir) (*Log, error) {
 	}
 	l := &Log{
 		fs: d, dir: d, most: c.SegmentSize, warn: c.Warn,
-		bootID: c.BootID, replayed: past.state, clean: past.clean, handed: past.handed, whole: past.whole, last: past.last,
+		bootID: c.BootID, replayed: past.state, clean: past.clean, whole: past.whole, last: past.last,
 		state: past.state.clone(),
 		seq:   past.next - 1, prev: past.hash, written: past.next - 1, writtenHash: past.hash, synced: past.next - 1,
 		before: past.newest,

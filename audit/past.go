@@ -13,7 +13,6 @@ type past struct {
 	hash      [hashLen]byte // what its first record follows
 	newest    string        // segment that was replayed, "" if there is none
 	clean     bool
-	handed    bool     // see Log.HandedOver
 	whole     bool     // see Log.Whole
 	last      moment   // when its last record was written
 	recovered *Record  // what had to be done, nil if nothing
@@ -61,7 +60,6 @@ func recoverLog(d *dir, c Config) (*past, error) {
 	}
 	p := &past{state: s.state, hash: s.hash, newest: s.name, last: s.at, next: s.last + 1, spares: spares}
 	p.clean = s.stopped && s.damage == nil && len(x.aside) == 0 && x.missing == ""
-	p.handed = p.clean && s.handed
 	p.whole = x.lossless(s)
 	x.tail(s)
 	_ = d.Sync() // if it fails, so will the first segment's

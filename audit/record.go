@@ -33,9 +33,6 @@ const (
 	EventHeld           Event = "held"            // one hold of a checkpoint
 )
 
-// CodeHandedOver is the code of a stop record after which the locks are held on, for the next run.
-const CodeHandedOver = "handed-over"
-
 // Record is one line of the log. Zero fields are left out of the line.
 // Text fields hold any bytes; AppendLine escapes them.
 type Record struct {

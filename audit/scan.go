@@ -111,7 +111,6 @@ type scan struct {
 	reserved uint64        // last number that it reserves
 	at       moment        // when it was written
 	stopped  bool          // with it the run ended cleanly
-	handed   bool          // and handed its locks over
 	good     int64         // bytes up to the end of that record
 	size     int64         // bytes of the file
 	damage   error         // what is wrong with the line after, nil if there is none
@@ -166,7 +165,6 @@ func replay(dirfd int, dir, name string) (*scan, error) {
 		sum := sha256.Sum256(line)
 		hex.Encode(s.hash[:], sum[:])
 		s.last, s.good, s.stopped = r.Seq, in.next, stopped(s.stopped, &r)
-		s.handed = s.stopped && (s.handed || r.Code == CodeHandedOver)
 		if s.first == 0 {
 			s.first = r.Seq
 		}

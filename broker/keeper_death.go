@@ -104,7 +104,7 @@ func (b *Broker) upload(ctx context.Context, conn *keeper.Conn, holds []*hold, c
 	}
 	for _, c := range claims {
 		b.mu.Lock()
-		if r := c.req; c.inTable() && (r.waited || r.phase == phaseAbsent) {
+		if r := c.req; c.inTable() && (r.waited || r.phase == phaseAbsent) && !r.beingTaken() {
 			b.keepPlace(r)
 		}
 		b.mu.Unlock()

@@ -25,7 +25,7 @@ type keeping struct {
 	places uint64        // ids of places given out
 	left   []*hold       // that it has no room for: until it has, nothing is granted. They may have ended
 
-	shifted []*request // have places that it knows in rounds that are past: see keepMovedUp
+	shifted []*request // have places that it knows in rounds that are past: see keepShifted
 }
 
 // errKeeperGone says that the keeper cannot take a copy now: the grant waits until it can.
@@ -178,8 +178,8 @@ func (b *Broker) tellPlaces(r *request) {
 	}
 }
 
-// The keeper is told of so many places at once, and then of no more for so long: a line may be thousands long, and grants need room
-// in its queue, too.
+// The keeper is told of so many places at once, and of more after so long at the latest: a line may be thousands long, and grants need
+// room in its queue, too.
 const (
 	shiftedAtOnce = 32
 	shiftedPause  = time.Millisecond
@@ -205,7 +205,7 @@ func (b *Broker) keepShifted() (more bool) {
 
 // setPlaces describes a claim's places anew to the keeper that has them. The caller holds mu.
 func (b *Broker) setPlaces(r *request) error {
-	if r.claim == nil || b.keeping.conn == nil || r.placedWith != b.keeping.conn || !slices.Equal(r.placed, r.claim.keys) {
+	if r.claim == nil || !r.claim.inTable() || b.keeping.conn == nil || r.placedWith != b.keeping.conn || !slices.Equal(r.placed, r.claim.keys) {
 		return nil // they are gone, or will be put where the claim is by then
 	}
 	var buf [maxBlob]byte

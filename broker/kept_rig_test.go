@@ -14,13 +14,14 @@ import (
 
 // shelf is a keeper in this process, on a real socket.
 type shelf struct {
-	r     *rig
-	path  string
-	stop  context.CancelFunc
-	ended chan error
-	conn  *keeper.Conn // the broker's, as of its last start
-	boot  string
-	tweak func(*Config)
+	r      *rig
+	path   string
+	stop   context.CancelFunc
+	ended  chan error
+	server *keeper.Server
+	conn   *keeper.Conn // the broker's, as of its last start
+	boot   string
+	tweak  func(*Config)
 }
 
 const testBoot = "0123456789abcdef0123456789abcdef"
@@ -57,8 +58,8 @@ func (s *shelf) start() {
 		s.r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s.stop, s.ended = cancel, make(chan error, 1)
-	go func(ended chan error) { ended <- new(keeper.Server).Serve(ctx, l) }(s.ended)
+	s.stop, s.ended, s.server = cancel, make(chan error, 1), new(keeper.Server)
+	go func(ended chan error, k *keeper.Server) { ended <- k.Serve(ctx, l) }(s.ended, s.server)
 }
 
 // end ends the keeper as its death would: its copies are closed.

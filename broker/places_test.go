@@ -113,3 +113,25 @@ func TestPlacesThatTheKeeperHasTwiceAreDescribedAnewAsWhatTheyAre(t *testing.T) 
 	})
 	s.back()
 }
+
+// A claim that has just been abandoned, since its names lead elsewhere by now, has other files than its places are of.
+func TestPlacesOfAClaimThatWasAbandonedAreNotDescribedAnew(t *testing.T) {
+	r, _ := withKeeper(t, nil)
+	path := r.file("a")
+	r.dial2().granted(attached(path))
+	q := r.dial2()
+	waits := q.send(attached(path))
+	q.queued(waits)
+	r.b.mu.Lock()
+	c := r.b.table.allWaiting()[0]
+	r.b.tellPlaces(c.req)
+	r.b.moved(r.b.table.abandon(c))
+	slot := c.req.slot
+	c.req.slot = nil
+	for r.b.keepShifted() {
+	}
+	c.req.slot = slot
+	r.b.mu.Unlock()
+	q.send(&wire.Cancel{Target: waits})
+	q.answer(waits)
+}

@@ -29,7 +29,6 @@ type restoring struct {
 	*Broker
 	past     keeper.Past
 	whole    bool                  // the log has lost nothing
-	stopped  bool                  // the last run let go of everything in order
 	sameBoot bool                  // the log was last written since the machine was started
 	idle     time.Duration         // since the last record: for so long at most nobody held what is claimed again
 	known    map[uint64]audit.Hold // live by the log, and not dealt with yet
@@ -70,7 +69,7 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	policy := policyRecord(b.rules.Load().policy)
 	state := b.log.Replayed()
 	x := &restoring{
-		Broker: b, past: c.Past, whole: b.log.Whole(), stopped: b.log.Clean() && !b.log.HandedOver(), sameBoot: c.BootID != "" && state.BootID() == c.BootID,
+		Broker: b, past: c.Past, whole: b.log.Whole(), sameBoot: c.BootID != "" && state.BootID() == c.BootID,
 		known: map[uint64]audit.Hold{}, last: b.append(&policy),
 	}
 	x.idle = x.sinceLast()
@@ -114,7 +113,8 @@ func (x *restoring) fail(err error) {
 	}
 }
 
-// giveBack closes what a start has taken over that is given up; the keeper has it. No lock is let go.
+// giveBack closes what a start has taken over that is given up. What the keeper has listed it still has; what was claimed by the log is
+// let go, and the next start claims it by the log again.
 func (x *restoring) giveBack(entries []keeper.Entry) {
 	for _, e := range entries {
 		closeEntry(e)

@@ -238,6 +238,10 @@ func (b *Broker) takePlace(r *request) []event {
 	return nil
 }
 
+// beingTaken reports whether r has kept a place for a Lock that has come again, and is being worked on: its places are that one's now.
+// The caller holds mu.
+func (r *request) beingTaken() bool { return r.phase == phaseAbsent && r.s.requests[r.id] != r }
+
 // enterAgain is enter for a claim that has its place already. The caller holds mu.
 func (b *Broker) enterAgain(r *request) []event {
 	c := r.place

@@ -15,10 +15,11 @@ import (
 
 const leaseOver = "its lease is over"
 
-// Whoever can open a file can lock it for a moment, by chance or again and again. So a file that is in use is tried so often,
-// with a pause before each round, which all holds have in common: a start takes at most 50 ms longer by it.
+// Whoever can open a file can lock it for a moment, by chance or again and again. So files that are in use are tried again for so long,
+// all of them together, with a pause before each round: a start takes that much longer, and what a round takes, as where a server has to
+// be asked.
 const (
-	moreRounds = 25
+	moreRounds = 50 * time.Millisecond
 	roundPause = 2 * time.Millisecond
 )
 
@@ -27,8 +28,9 @@ const triedAgain = "files of locks are in use; tried again"
 // fromLogAll deals with all holds of the log that the keeper does not have.
 func (x *restoring) fromLogAll() {
 	left := slices.Sorted(maps.Keys(x.known))
-	for round := 0; ; round++ {
-		left = slices.DeleteFunc(left, func(id uint64) bool { return x.failed == nil && x.fromLog(x.known[id], round == moreRounds) })
+	for end := time.Now().Add(moreRounds); ; {
+		last := time.Now().After(end)
+		left = slices.DeleteFunc(left, func(id uint64) bool { return x.failed == nil && x.fromLog(x.known[id], last) })
 		if len(left) == 0 || x.failed != nil {
 			return
 		}
@@ -44,7 +46,7 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 	attached := g.Life == wire.Attached.String()
 	pidfd := -1
 	switch {
-	case x.past.Complete && !x.stopped:
+	case x.past.Complete:
 		x.record(g, audit.EventRelease, "it was let go, or not answered yet, when lockerd died")
 		return true
 	case attached && g.Request == 0: // its client cannot come back

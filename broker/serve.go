@@ -81,7 +81,7 @@ func (b *Broker) handOver() error {
 	defer b.reloading.Unlock()
 	b.mu.Lock()
 	b.recordAllSuppressed()
-	seq, err := b.log.Append(&audit.Record{Event: audit.EventStop, PID: int32(selfPID()), Code: audit.CodeHandedOver})
+	seq, err := b.log.Append(&audit.Record{Event: audit.EventStop, PID: int32(selfPID()), Text: "handed over"})
 	b.stopped = true
 	b.handed.Store(true)
 	if b.keeping.conn != nil {
@@ -131,22 +131,19 @@ func waitAtMost(wg *sync.WaitGroup, limit time.Duration) bool {
 	}
 }
 
-// unkeepAll has the keeper let go of what is left, detached locks, which the next start claims again by the log: it may run on for
-// a while, and locks are not to. Once the end is on record, since what the keeper does not have is lost where the log says that it is held.
+// unkeepAll has the keeper let go of what is left, detached locks: it may run on, and locks are not to. The next start claims them again
+// by the log, since after Forget nothing says that they were given up, and a start that does not get so far changes nothing about that.
 func (b *Broker) unkeepAll(ctx context.Context) {
 	b.mu.Lock()
 	conn := b.keeping.conn
-	for _, h := range b.table.allHolds() {
-		b.unkeep(h.id)
-	}
 	b.mu.Unlock()
 	if conn == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, handPatience)
 	defer cancel()
-	if err := conn.Sync(ctx); err != nil {
-		b.logger.Debug("the keeper does not say that it has let go", "error", err) // it has gone, and with it what it had
+	if err := conn.Forget(ctx); err != nil {
+		b.logger.Debug("the keeper is not told to let go", "error", err) // it has gone, and with it what it had
 	}
 }
 

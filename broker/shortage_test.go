@@ -75,6 +75,28 @@ func TestAStartThatIsShortOfDescriptorsLosesNothing(t *testing.T) {
 	}
 }
 
+// A keeper that is to leave, as when both are restarted at once, waits for a broker that has got so far.
+func TestAKeeperThatIsToLeaveOutlastsAStartThatFails(t *testing.T) {
+	r, s := withKeeper(t, nil)
+	p := r.dial2()
+	at := p.granted(attached(r.file("a")))
+	s.leave()
+	s.server.Leave(time.Hour)
+	if err := s.startWithoutDescriptors(); !isShortage(err) {
+		t.Errorf("New says %v", err)
+	}
+	if ids := s.inKeeper(nil); !slices.Equal(ids, []uint64{at[0].ID}) {
+		t.Errorf("the keeper has %v", ids)
+	}
+	s.back()
+	must(t, <-s.ended)
+	s.stop = nil
+	s.start()
+	if ids := p.resumed(r); !slices.Equal(ids, []uint64{at[0].ID}) {
+		t.Errorf("resumed with %v, want %v", ids, at)
+	}
+}
+
 func TestWhetherAProcessIsTheSameIsNotGuessedWhenItCannotBeFoundOut(t *testing.T) {
 	me := int32(selfPID())
 	start, ok := startTime(procFile(me, "stat", 1024))

@@ -51,6 +51,7 @@
 //	Set     0x03   u64 id, u16 length, blob
 //	List    0x04
 //	Sync    0x05   u64 number, not 0
+//	Forget  0x06
 //
 // From the keeper:
 //
@@ -64,7 +65,8 @@
 // set says are errors. testdata/vectors.txt has examples of all. A version stays readable for as long as a keeper that speaks it may
 // be running: a package upgrade restarts the broker, and not the keeper.
 //
-// Put adds an entry, or replaces the one with its id. Drop and Set of an id that is not there mean nothing. List is answered by
+// Put adds an entry, or replaces the one with its id. Drop and Set of an id that is not there mean nothing. Forget drops all, and makes
+// lists incomplete until the next Sync: what is not there is then not known to have been given up. List is answered by
 // one Entry for each, ascending, and End; Sync by Synced; the others are not answered. Ids are the broker's choice; for
 // highest, which is the greatest ever put to this process, those with the top bit set do not count.
 //
@@ -98,7 +100,9 @@
 //
 // Leave is for a keeper that is restarted: it ends once a broker that lives has everything. That a broker was answered a Sync does not
 // say so, since it may be about to end itself, and to rely on us; so the keeper ends the connection there is, waits for
-// the next, and ends when it has answered a List there. If nobody comes it stays for as long as its caller has said.
+// the next, and ends when it has answered a Sync there. That is the first on that connection, and what a broker sends when it has taken
+// over all that was listed; one that then ends as well syncs once more before, in vain. A second List is as good: it is sent instead of
+// Sync where the keeper had not room for all. If nobody comes it stays for as long as its caller has said.
 //
 // # When the keeper is behind, or full
 //

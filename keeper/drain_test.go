@@ -129,7 +129,7 @@ func TestABrokerThatDiesWithUnreadAnswersLosesNothing(t *testing.T) {
 		if s.kept.len() != 10 {
 			t.Errorf("%d entries are kept, want 10", s.kept.len())
 		}
-		s.forgetAll()
+		s.close()
 	})
 }
 
@@ -145,5 +145,5 @@ func TestWhatWasSentBeforeCloseIsKept(t *testing.T) {
 	if s.kept.len() != n {
 		t.Errorf("%d entries are kept, want %d", s.kept.len(), n)
 	}
-	s.forgetAll()
+	s.close()
 }

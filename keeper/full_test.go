@@ -150,7 +150,7 @@ func TestNothingOvertakesADrop(t *testing.T) {
 	if ids := s.kept.ids(); len(ids) != 1 || ids[0] != 1 {
 		t.Errorf("%d entries are left, want 1 alone: %.50v", len(ids), ids)
 	}
-	s.forgetAll()
+	s.close()
 }
 
 // The kernel counts descriptors in flight for each user, and lets him have as many as he may open. unix(7), ETOOMANYREFS.

@@ -155,7 +155,7 @@ func servePair(t testing.TB, end *net.UnixConn) (s *Server, join func()) {
 	var served sync.WaitGroup
 	served.Go(func() {
 		s.serve(ctx, end)
-		s.forgetAll()
+		s.close()
 	})
 	t.Cleanup(func() { cancel(); served.Wait() })
 	return s, served.Wait

@@ -154,7 +154,7 @@ func TestABrokerThatDoesNotReadHoldsTheKeeperUpNotForEver(t *testing.T) {
 		if s.kept.len() != 1001 {
 			t.Errorf("%d entries are kept, want 1001", s.kept.len())
 		}
-		s.forgetAll()
+		s.close()
 	})
 }
 

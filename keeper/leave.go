@@ -23,9 +23,9 @@ type leaving struct {
 // Leave has Serve end as soon as all copies are elsewhere, and at the latest after so long. It may be called at any time, and from any
 // goroutine.
 //
-// What is elsewhere is known of one broker only, that of which it is seen that it lives and has everything: one that connects after
-// Leave and is answered its List. Of any other it may be that it has just been answered its last Sync, and ends, relying on us.
-// So the connection that there is is ended first: a broker that lives comes again, and of one that ends, the next comes.
+// What is elsewhere is known of one broker only: one that connects after Leave, and has been answered the Sync by which it asks whether
+// all that it has taken over is kept. Of any other it may be that it has just been answered its last Sync, and ends, relying on
+// us. So the connection that there is is ended first: a broker that lives comes again, and of one that ends, the next comes.
 func (s *Server) Leave(within time.Duration) {
 	l := &s.leaving
 	l.mu.Lock()
@@ -66,6 +66,13 @@ func (l *leaving) part(told bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broker, l.told = nil, told
+}
+
+// inVain reports whether Leave was called, and no broker has everything.
+func (l *leaving) inVain() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked && !l.told
 }
 
 // mayLeave reports whether nothing is lost if Serve ends now, and it shall. A connection that was not accepted yet may hold locks.

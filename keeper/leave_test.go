@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -22,7 +23,13 @@ func TestAKeeperThatShallLeaveWaitsForABrokerThatHasEverything(t *testing.T) {
 			}
 			r.s.Leave(never)
 			<-c.Gone() // so that one that lives comes again
-			wantList(t, r.dial(), filled(0, 100)...)
+			// That one has listed does not say that it will get so far as to hold what was listed.
+			fails := r.dial()
+			wantList(t, fails, filled(0, 100)...)
+			must(t, fails.Close())
+			next := r.dial()
+			wantList(t, next, filled(0, 100)...)
+			must(t, next.Sync(t.Context()))
 			r.served.Wait()
 		})
 	}
@@ -39,7 +46,9 @@ func TestAKeeperThatShallLeaveReadsWhatWasSent(t *testing.T) {
 	must(t, c.Close())
 	r.s.Leave(never)
 	r.serve()
-	wantList(t, r.dial(), filled(0, 10)...)
+	c = r.dial()
+	wantList(t, c, filled(0, 10)...)
+	wantList(t, c, filled(0, 10)...) // twice, from a broker that says that there was not room for all
 	r.served.Wait()
 }
 
@@ -79,4 +88,33 @@ func TestAKeeperThatShallLeaveDoesNotWaitForEver(t *testing.T) {
 	r.s.Leave(time.Millisecond)
 	r.s.Leave(never) // the first counts
 	r.served.Wait()
+	if w := r.warned(); !strings.Contains(w, "let go") {
+		t.Errorf("it warns of %q", w)
+	}
+}
+
+// After Forget the keeper has nothing, and does not say that what it has not was given up.
+func TestWhatIsForgottenIsNotCalledGivenUp(t *testing.T) {
+	leaksNothing(t, "forget", func(t *testing.T) {
+		r := newRig(t).serve()
+		c := r.dial()
+		fd := file(t, 5)
+		for id := range 100 {
+			must(t, c.Put(Entry{ID: uint64(id), Blob: []byte("filled"), Lock: fd, Holder: fd}))
+		}
+		must(t, c.Sync(t.Context()))
+		must(t, c.Forget(t.Context()))
+		must(t, c.Close())
+		c = r.dial()
+		if past := wantList(t, c); past.Complete {
+			t.Error("the list is called complete")
+		}
+		must(t, c.Put(Entry{ID: 1000, Blob: []byte("filled"), Lock: fd, Holder: fd})) // there is room as before
+		must(t, c.Sync(t.Context()))
+		if past := wantList(t, c, "1000 5 5 filled"); !past.Complete {
+			t.Error("after Sync the list is not called complete")
+		}
+		must(t, c.Close())
+		r.stop()
+	})
 }

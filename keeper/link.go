@@ -16,6 +16,7 @@ type link struct {
 	conn  *lazyConn
 	pid   int32
 	ended error // why the keeper has ended the connection; what is still in it is taken all the same
+	lists int   // that were answered
 	late  bool  // the broker came when the keeper was to leave already
 	last  bool  // and it has everything now: nothing more is to be done
 }
@@ -68,12 +69,17 @@ func (b *link) take() {
 	case kindList:
 		if b.ended == nil && b.list() {
 			Step("keeper.listed")
-			b.last = b.late
+			b.lists++
+			b.last = b.late && b.lists > 1
 		}
 	case kindSync:
 		if b.ended == nil {
 			b.sync(m.number)
+			b.last = b.late
 		}
+	case kindForget:
+		b.s.complete = false
+		b.s.forgetAll()
 	default:
 		b.s.closing.close(b.in.rights...)
 		b.end(errors.New("a message that only keepers send"))

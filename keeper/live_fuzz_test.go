@@ -55,7 +55,7 @@ func FuzzLive(f *testing.F) {
 				}
 			}
 		}
-		s.forgetAll()
+		s.close()
 	}
 	warm := false
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -16,6 +16,7 @@ const (
 	kindSet    kind = 0x03
 	kindList   kind = 0x04
 	kindSync   kind = 0x05
+	kindForget kind = 0x06
 	kindEntry  kind = 0x81
 	kindEnd    kind = 0x82
 	kindSynced kind = 0x83
@@ -113,7 +114,7 @@ func parseMessage(b []byte, m *message) error {
 		m.blob = d.bytes(MaxBlob)
 	case kindDrop:
 		m.id = d.u64()
-	case kindList:
+	case kindList, kindForget:
 	case kindSync, kindSynced:
 		m.number = d.u64()
 		d.must(m.number != 0)

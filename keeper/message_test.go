@@ -76,6 +76,8 @@ func show(m *message) string {
 		return fmt.Sprintf("set id=%d blob=%x", m.id, m.blob)
 	case kindList:
 		return "list"
+	case kindForget:
+		return "forget"
 	case kindSync:
 		return fmt.Sprintf("sync number=%d", m.number)
 	case kindEntry:

@@ -65,6 +65,14 @@ func (c *Conn) Drop(id uint64) {
 	}
 }
 
+// Forget makes the keeper close all its copies, and call no list complete before the next Sync. It waits while the keeper is behind.
+func (c *Conn) Forget(ctx context.Context) error {
+	return c.wait(ctx, func() error {
+		clear(c.kept)
+		return c.send(&message{kind: kindForget}, -1, -1)
+	})
+}
+
 // Sync returns when the keeper has taken everything that was sent before: then it is alive, and keeps it. That a keeper has
 // accepted a connection and bytes says nothing of the sort: one that dies of SIGKILL still does, for milliseconds.
 func (c *Conn) Sync(ctx context.Context) error {

@@ -44,7 +44,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	s.kept = newEntries()
 	defer whenDone(ctx, func() { l.Close() })()
 	defer l.Close()
-	defer s.forgetAll()
+	defer s.close()
 	s.leaving.begin(l, cancel)
 	for pause := minPause; !s.mayLeave(l); {
 		conn, err := l.AcceptUnix()
@@ -105,11 +105,20 @@ func passes(err error) bool {
 	return false
 }
 
-// forgetAll closes every copy, as far as close(2) returns.
+// forgetAll drops every entry.
 func (s *Server) forgetAll() {
 	for _, id := range s.kept.ids() {
 		s.drop(id)
 	}
+	s.closing.start()
+}
+
+// close closes every copy, as far as close(2) returns.
+func (s *Server) close() {
+	if n := s.kept.len(); n > 0 && s.leaving.inVain() {
+		s.warn("ended with copies that no broker has taken over: their locks are let go", "count", n)
+	}
+	s.forgetAll()
 	if s.closing.settle(closePatience) {
 		s.closing.work.Wait()
 	}
