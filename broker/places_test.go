@@ -135,3 +135,34 @@ func TestPlacesOfAClaimThatWasAbandonedAreNotDescribedAnew(t *testing.T) {
 	q.send(&wire.Cancel{Target: waits})
 	q.answer(waits)
 }
+
+// A place is one entry, also when the keeper changes while the Lock that has come again for it is being opened.
+func TestAPlaceThatIsBeingTakenIsPutOnce(t *testing.T) {
+	r, s := withKeeper(t, nil)
+	held, free := r.file("a"), r.file("b")
+	h, p := r.dial2(), r.dial2()
+	g := h.granted(attached(held))
+	id := p.send(attached(held, free))
+	p.queued(id)
+	s.leave()
+	s.back()
+	h.resumed(r)
+	p.resumed(r)
+	owner := startChild(t, "lease", free)
+	p.repeat(id, attached(held, free))
+	p.queued(id) // it waits for the file lease
+	s.end()
+	s.start()
+	must(t, r.b.AwaitKept(t.Context()))
+	owner.end()
+	p.queued(p.send(&wire.Where{Target: id}))
+	h.answer(h.send(&wire.Unlock{By: wire.ByID, ID: g[0].ID}))
+	grants(t, p.answer(id))
+	p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{held, free}}))
+	must(t, r.b.AwaitKept(t.Context()))
+	s.leave()
+	if ids := s.inKeeper(nil); len(ids) != 0 {
+		t.Errorf("nothing is held or waited for, and the keeper has %x", ids)
+	}
+	s.back()
+}
