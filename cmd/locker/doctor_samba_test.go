@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// testparmSays gives the shares of a real output: testdata/doctor/testparm/NAME.out is what "testparm -s --suppress-prompt
+// testparmSays gives the shares of a real output: testdata/doctor/testparm/NAME.txt is what "testparm -s --suppress-prompt
 // NAME.conf" of Samba 4.17.12 prints.
 func testparmSays(t *testing.T, name string, homes ...string) map[string]share {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata/doctor/testparm", name+".out"))
+	text, err := os.ReadFile(filepath.Join("testdata/doctor/testparm", name+".txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestShareIsJudgedByTheMatrix(t *testing.T) {
 	for _, tt := range tests {
 		s, ok := testparmSays(t, tt.file)[tt.share]
 		if !ok {
-			t.Errorf("%s.out: no share %q", tt.file, tt.share)
+			t.Errorf("%s.txt: no share %q", tt.file, tt.share)
 			continue
 		}
 		v := judgeShare("/p", s, usual())
@@ -160,7 +160,7 @@ func TestShareServesWhatItsPathCovers(t *testing.T) {
 	for _, tt := range tests {
 		s, ok := testparmSays(t, tt.file, "/home/alice")[tt.share]
 		if !ok {
-			t.Errorf("%s.out: no share %q", tt.file, tt.share)
+			t.Errorf("%s.txt: no share %q", tt.file, tt.share)
 		} else if got := s.serves(tt.path); got != tt.serves {
 			t.Errorf("share %q of path %q serves %q: %v, want %v", tt.share, s.path, tt.path, got, tt.serves)
 		}

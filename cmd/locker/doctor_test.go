@@ -56,7 +56,7 @@ func TestDoctorScripts(t *testing.T) {
 			e.Setenv("LOCKER_SOCKET", f.socket)
 			e.Setenv("LANG", "C.UTF-8")
 			e.Setenv("LOCKER", filepath.Join(open, "locker"))
-			files, err := filepath.Glob("testdata/doctor/testparm/*.out")
+			files, err := filepath.Glob("testdata/doctor/testparm/*.txt")
 			if err != nil || len(files) == 0 {
 				return errors.Join(err, errors.New("no outputs of testparm"))
 			}
@@ -115,7 +115,7 @@ func asNobody(ts *testscript.TestScript, locker string, args []string) {
 func specimen(t *testing.T) *examination {
 	t.Helper()
 	const evil = "a\x1b[31m\n\xff\u202e\u009b"
-	text, err := os.ReadFile("testdata/doctor/testparm/hostile.out")
+	text, err := os.ReadFile("testdata/doctor/testparm/hostile.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
