@@ -16,6 +16,7 @@ import (
 // The exit codes of the subcommands. The command lines of 2016 know 0 and 1 only.
 const (
 	exitDone        = 0
+	exitAiling      = 1 // doctor's own: it worked, and somebody is not kept out or something is amiss
 	exitBusy        = 120
 	exitDenied      = 121
 	exitUnreachable = 122
@@ -31,6 +32,7 @@ const (
 func exitTable() [][2]string {
 	return [][2]string{
 		{"0", "done"},
+		{"1", "`doctor`: somebody is not kept out, something is amiss, or it cannot be told"},
 		{"120", "busy: somebody else holds the lock, and `--nonblock` was given"},
 		{"121", "denied by the policy"},
 		{"122", "lockerd cannot be reached"},

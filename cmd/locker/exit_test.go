@@ -93,7 +93,7 @@ func TestExitTableHasEveryCode(t *testing.T) {
 		codes = append(codes, row[0])
 	}
 	var want []string
-	for _, c := range []int{exitDone, exitBusy, exitDenied, exitUnreachable, exitUsage, exitTimeout, exitFailure, exitNotRunnable, exitNotFound} {
+	for _, c := range []int{exitDone, exitAiling, exitBusy, exitDenied, exitUnreachable, exitUsage, exitTimeout, exitFailure, exitNotRunnable, exitNotFound} {
 		want = append(want, strconv.Itoa(c))
 	}
 	want = append(want, strconv.Itoa(exitSignal)+"+N")

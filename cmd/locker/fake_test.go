@@ -27,6 +27,7 @@ type fakeLockerd struct {
 	sessions map[*fakeSession]bool
 	asked    []*wire.Lock
 	dead     bool       // nobody accepts: see die
+	well     bool       // nothing is wrong with its log
 	backlog  []net.Conn // of a dead one
 }
 
@@ -180,6 +181,9 @@ func (s *fakeSession) handle(id uint32, m wire.Message) {
 		s.say(id, &wire.Released{IDs: f.lose(func(h *fakeHold) bool { return h.path == m.Path || h.id == m.ID }, m.Reason)})
 	default:
 		if answer := answers(m); answer != nil {
+			if s, ok := answer.(*wire.StatusReply); ok && f.well {
+				s.AuditError = ""
+			}
 			s.say(id, answer)
 		}
 	}

@@ -70,7 +70,7 @@ func (c *cli) root() *cobra.Command {
 	})
 	root.AddCommand(
 		c.lockCommand(), c.unlockCommand(), c.runCommand(), c.listCommand(), c.statusCommand(), c.breakCommand(),
-		c.reloadCommand(), c.policyCommand(), c.auditCommand(), c.versionCommand(),
+		c.reloadCommand(), c.policyCommand(), c.auditCommand(), c.doctorCommand(), c.versionCommand(),
 	)
 	return root
 }

@@ -24,8 +24,8 @@ A lock taken by 'locker run' lasts as long as its command; one taken by 'locker 
 
 The command lines of 2016 (locker -lock -path FILE, locker --server ...) work as they did.
 
-Exit codes: 0 done, 120 busy, 121 denied, 122 lockerd cannot be reached, 123 usage, 124 timed out, 125 any other
-failure, 126 and 127 as env(1).`
+Exit codes: 0 done, 1 'locker doctor' found something amiss, 120 busy, 121 denied, 122 lockerd cannot be reached, 123
+usage, 124 timed out, 125 any other failure, 126 and 127 as env(1).`
 	wordsSocket = "lockerd's `socket` (default $LOCKER_SOCKET, else " + client.DefaultSocket + ")"
 
 	wordsLock     = "lock files until they are unlocked"
