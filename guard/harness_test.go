@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,6 +212,27 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// keepCapabilities takes all other capabilities from this process for ever, and plays a role then. capabilities(7)
+func keepCapabilities(names []string, role string, args []string) error {
+	runtime.LockOSThread() // they are of a thread, and execve(2) makes this one the process
+	keep := map[uint]bool{}
+	for _, c := range needed {
+		keep[c.bit] = slices.Contains(names, c.name)
+	}
+	for bit := uint(0); bit <= unix.CAP_LAST_CAP; bit++ {
+		if keep[bit] {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(bit), 0, 0, 0); err != nil && err != unix.EINVAL { // one that this kernel has not
+			return err
+		}
+	}
+	if err := os.Setenv(roleVariable, role); err != nil {
+		return err
+	}
+	return syscall.Exec("/proc/self/exe", append([]string{"guard.test"}, args...), os.Environ())
+}
+
 // play runs in the child. It says "ready" on stdout when the test may look, and ends with its stdin.
 func play(role string, args []string) error {
 	switch role {
@@ -232,6 +254,8 @@ func play(role string, args []string) error {
 		switch args[2] {
 		case "session":
 			s.watching = hang
+		case "reader":
+			s.judging = hang
 		}
 		go s.Serve(context.Background(), l)
 	case "broker": // guards the directories args[2:] against args[1] at the guard args[0]
@@ -265,6 +289,8 @@ func play(role string, args []string) error {
 			fmt.Println(wordOf(err))
 		}
 		return nil
+	case "caps": // keeps the capabilities args[0], joined by commas, and plays args[1]
+		return keepCapabilities(strings.Split(args[0], ","), args[1], args[2:])
 	case "available": // says whether a guard could be here
 		fmt.Println(wordOf(Available()))
 	default:
@@ -326,7 +352,13 @@ func install(t testing.TB, from, to string) {
 
 func startAs(t testing.TB, exe, role string, args ...string) *child {
 	t.Helper()
-	c := &child{t: t, exe: exe, cmd: exec.Command(exe, args...), says: make(chan string, 64)}
+	return start(t, exec.Command(exe, args...), role, nil)
+}
+
+func start(t testing.TB, cmd *exec.Cmd, role string, attr *syscall.SysProcAttr) *child {
+	t.Helper()
+	c := &child{t: t, exe: cmd.Path, cmd: cmd, says: make(chan string, 64)}
+	c.cmd.SysProcAttr = attr
 	c.cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	c.cmd.Stderr = os.Stderr
 	var err error
