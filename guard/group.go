@@ -33,13 +33,13 @@ type group struct {
 	file *os.File
 	raw  syscall.RawConn
 
-	busy     atomic.Bool   // the reader has an event, or is about to
-	answered atomic.Uint64 // events
-	failed   chan error    // the reader has ended, and why; one at most, so that it never blocks
-	done     chan struct{} // closed when the reader has ended
+	busy   atomic.Bool   // the reader has an event, or is about to
+	turns  atomic.Uint64 // of the reader: an event is answered, or none was there
+	failed chan error    // the reader has ended, and why; one at most, so that it never blocks
+	done   chan struct{} // closed when the reader has ended
 
-	seen  uint64 // of answered, at the last look
-	quiet int    // looks that found somebody waiting and no progress
+	seen  uint64    // turns at the look of since
+	since time.Time // the first look that found somebody waiting, in this turn; zero: nobody waits
 }
 
 // openGroup opens a group and starts its reader, which is ended and waited for by close.
@@ -109,16 +109,19 @@ func (g *group) close(patience time.Duration) (closed, joined bool) {
 	}
 }
 
-// stuck is asked at intervals, and true when somebody has waited and nobody was answered for so many of them. It counts looks
-// and reads no clock: after a time in which nothing ran, the reader is given its chance, too.
-func (g *group) stuck(looks int) bool {
-	answered := g.answered.Load()
-	if answered != g.seen || !g.busy.Load() && !g.waiting() {
-		g.seen, g.quiet = answered, 0
+// stuck is asked at intervals, and true when somebody has waited for so long. As the reader has not gone round since the look that
+// found him, he is still there.
+func (g *group) stuck(now time.Time, limit time.Duration) bool {
+	turns := g.turns.Load()
+	if !g.busy.Load() && !g.waiting() {
+		g.since = time.Time{}
 		return false
 	}
-	g.quiet++
-	return g.quiet >= looks
+	if turns != g.seen || g.since.IsZero() {
+		g.seen, g.since = turns, now
+		return false
+	}
+	return now.Sub(g.since) >= limit
 }
 
 // waiting reports whether an event has not been read.
@@ -152,7 +155,7 @@ func (g *group) read(answer func(event) bool) error {
 		if err != nil {
 			return err
 		}
-		g.answered.Add(1)
+		g.turns.Add(1)
 	}
 }
 
@@ -178,6 +181,7 @@ func (g *group) next() (event, error) {
 			// Either nothing is there, or the kernel could not open an event's file, has refused that opener and says why: EAGAIN
 			// may be both. Only if nothing is there do we wait, because for what is there already nobody wakes us.
 			g.busy.Store(false)
+			g.turns.Add(1)
 			p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 			if n, err := unix.Poll(p, 0); n == 0 && err == nil {
 				return false

@@ -183,7 +183,7 @@ func TestAReaderThatHangsLetsEverybodyInAndIsReplaced(t *testing.T) {
 	needGuard(t)
 	leaksNothing(t, func(t *testing.T) {
 		r := newRig(t)
-		r.s.patience, r.s.interval = time.Second, 20*time.Millisecond
+		r.s.patience, r.s.interval = 3*time.Second, 20*time.Millisecond
 		hang := make(chan bool, 1) // with a token: hang once
 		release := make(chan struct{})
 		r.s.judging = func() {

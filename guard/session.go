@@ -14,10 +14,10 @@ import (
 const (
 	maxReports = 256 // refusals that the session has not looked at yet; more are counted only
 
-	// The session looks at its reader ten times in the time that an event has, and lets seven looks pass: with what is left the
-	// group is closed. If it does not look, the deadman's time is over.
+	// The session looks at its reader ten times in the time that an event has. One that has waited for seven tenths is let pass,
+	// and that takes two and a half at most. If the session does not look, the deadman's time is over.
 	looks   = 10
-	quiet   = 7
+	waits   = 7
 	closeIn = 4 // a part of the patience
 
 	// A group that fails is opened again, but not for ever: whatever it is, the broker should know that nothing is guarded.
@@ -169,7 +169,7 @@ func (b *session) look() {
 	}
 	b.mayDie(b.dead.beat())
 	b.tell()
-	if b.group.stuck(int(b.s.patience * quiet / looks / b.s.interval)) {
+	if b.group.stuck(time.Now(), b.s.patience*waits/looks) {
 		b.failOpen(errors.New("an opener was not answered in time"))
 	}
 }
