@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -289,6 +290,16 @@ func play(role string, args []string) error {
 			fmt.Println(wordOf(err))
 		}
 		return nil
+	case "lessor": // has a write lease on args[0], and does not give it back
+		signal.Ignore(unix.SIGIO)
+		f, err := os.OpenFile(args[0], os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+			return err
+		}
 	case "caps": // keeps the capabilities args[0], joined by commas, and plays args[1]
 		return keepCapabilities(strings.Split(args[0], ","), args[1], args[2:])
 	case "available": // says whether a guard could be here

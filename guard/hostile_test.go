@@ -132,7 +132,7 @@ func TestABrokerThatSendsNonsenseIsSentAwayAndGuardsNothing(t *testing.T) {
 	}
 }
 
-// What it had asked for and does not get any more, is not done for it.
+// What it had asked for is not done for it.
 func TestADeadBrokersRequestsAreNotDone(t *testing.T) {
 	needGuard(t)
 	leaksNothing(t, func(t *testing.T) {

@@ -100,16 +100,6 @@ func send(raw syscall.RawConn, m *message, fds ...int) error {
 	return errors.Join(err, sendErr)
 }
 
-// ended reports whether the other end is closed, whatever it has left to be read.
-func ended(raw syscall.RawConn) (yes bool) {
-	err := raw.Control(func(fd uintptr) {
-		p := []unix.PollFd{{Fd: int32(fd)}}
-		n, err := unix.Poll(p, 0)
-		yes = err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
-	})
-	return yes || err != nil
-}
-
 // peerOf is who called connect(2) or listen(2) at the other end. SO_PEERCRED, unix(7).
 func peerOf(conn *net.UnixConn) (*unix.Ucred, error) {
 	raw, err := conn.SyscallConn()

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -186,14 +189,8 @@ func TestHostileFilesStopNobody(t *testing.T) {
 		defer unix.Close(fd)
 		dir := openDir(t, b.root)
 		defer unix.Close(dir)
-		must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: "/proc/self/fd/" + itoa(dir) + "/socket"}))
-		lease, err := os.Create(leased)
-		must(t, err)
-		defer lease.Close()
-		ignoreSIGIO(t)
-		_, err = unix.FcntlInt(lease.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
-		must(t, err)
-
+		must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(dir) + "/socket"}))
+		startChild(t, "lessor", leased)
 		c := r.denying(smbd.exe)
 		b.guard(c, 1)
 		user.ask("read", fifo) // waits for a writer, but not for us
@@ -277,4 +274,67 @@ func TestAGuardWithoutRoomSaysSo(t *testing.T) {
 	}
 	smbd.want(refused, "read", b.band(0))
 	must(t, c.Guard(soonContext(t), 2, fds))
+}
+
+// A limit that was lowered meanwhile costs that Guard, and not the connection.
+func TestAGuardThatCannotTakeDescriptorsSaysSo(t *testing.T) {
+	needGuard(t)
+	g, path, _ := guardChild(t, time.Hour, "")
+	c := dialGuard(t, path)
+	must(t, c.Deny(soonContext(t), []string{"/usr/sbin/smbd"}))
+	b := newBundle(t, 1)
+	fds := b.dirs()
+	defer closeAll(fds)
+	many := slices.Repeat(fds, MaxDirs/2)
+	names, err := os.ReadDir("/proc/" + strconv.Itoa(g.cmd.Process.Pid) + "/fd")
+	must(t, err)
+	var old unix.Rlimit
+	must(t, unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_NOFILE, nil, &old))
+	must(t, unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(len(names)) + 3, Max: old.Max}, nil))
+	err = c.Guard(soonContext(t), 1, many)
+	must(t, unix.Prlimit(g.cmd.Process.Pid, unix.RLIMIT_NOFILE, &old, nil))
+	if !errors.Is(err, ErrFull) {
+		t.Errorf("guard: %v", err)
+	}
+	must(t, c.Guard(soonContext(t), 1, many))
+	lift(t, c, 1)
+	after, err := os.ReadDir("/proc/" + strconv.Itoa(g.cmd.Process.Pid) + "/fd")
+	must(t, err)
+	if len(after) != len(names) {
+		t.Errorf("the guard had %d descriptors, and has %d", len(names), len(after))
+	}
+}
+
+// An event whose file the kernel cannot open reads as EAGAIN, as an empty queue does, and what is behind it wakes nobody again.
+func TestAnEventThatCannotBeReadHidesNoOther(t *testing.T) {
+	needGuard(t)
+	r := newRig(t)
+	judging, release := make(chan bool, 1), make(chan struct{})
+	judging <- true
+	r.s.judging = func() {
+		select {
+		case <-judging:
+			<-release
+		default:
+		}
+	}
+	r.serve()
+	first, second, third := startAs(t, program(t, "a"), "opener"), startAs(t, program(t, "b"), "opener"), startAs(t, program(t, "c"), "opener")
+	b := newBundle(t, 1)
+	leased := filepath.Join(b.root, "leased")
+	startChild(t, "lessor", leased)
+	c := r.denying("/usr/sbin/smbd")
+	b.guard(c, 1)
+	first.ask("read", b.band(0))
+	first.waitBlocked()
+	second.ask("read", leased)
+	second.waitBlocked()
+	third.ask("read", b.band(0))
+	third.waitBlocked()
+	close(release)
+	for who, want := range map[*child]string{first: opened, second: refused, third: opened} {
+		if got := who.line(); got != want {
+			t.Errorf("%s: %s; want %s", who.exe, got, want)
+		}
+	}
 }

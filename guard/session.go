@@ -115,10 +115,6 @@ func read(in *receiver, to chan<- request, stop <-chan struct{}) {
 
 // take does what a message says. Each of its descriptors is held or closed here.
 func (b *session) take(r request) {
-	// A broker that has died wants nothing any more, and would let go of what it held only behind all that it had asked for.
-	if r.err == nil && ended(b.raw) {
-		r.err = io.EOF
-	}
 	if r.err != nil {
 		closeAll(r.rights)
 		b.over = true
@@ -152,7 +148,8 @@ func (b *session) take(r request) {
 // cut makes a text fit.
 func cut(text string) string { return text[:min(len(text), maxText)] }
 
-// send ends the connection when the broker does not read.
+// send ends the connection when the broker does not read. So it does when the broker is dead: of all that it had asked for, which may
+// still be in the queue, no more than one thing is done.
 func (b *session) send(m *message) {
 	if err := send(b.raw, m); err != nil && !b.over {
 		b.over = true
