@@ -18,7 +18,7 @@ import (
 
 // mayImport says which packages of ours each package may import.
 var mayImport = map[string][]string{
-	"wire": {}, "authz": {}, "flock": {}, "audit": {}, "keeper": {},
+	"wire": {}, "authz": {}, "flock": {}, "audit": {}, "guard": {}, "keeper": {},
 	"broker":      {"wire", "authz", "flock", "audit", "keeper"},
 	"client":      {"wire"},
 	"cmd/lockerd": {"broker", "authz", "flock", "audit", "keeper"},
@@ -46,6 +46,7 @@ var privileged = []string{
 	"cmd/lockerd/broker.go", "cmd/lockerd/child.go", "cmd/lockerd/keep.go", "cmd/lockerd/socket.go", "cmd/lockerd/statedir.go", "cmd/lockerd/upgrade.go",
 	"audit/dir.go", "audit/recover.go", "audit/scan.go",
 	"flock/adopt.go", "flock/bundle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go",
+	"guard/available.go", "guard/held.go", "guard/judge.go",
 	"keeper/socket.go",
 }
 
@@ -160,7 +161,7 @@ func TestTheRootDaemonLinksOnlyWhatIsListed(t *testing.T) {
 
 func TestPrivilegeIsVisible(t *testing.T) {
 	found := map[string]bool{}
-	for _, dir := range []string{"wire", "authz", "flock", "audit", "keeper", "broker", "cmd/lockerd"} {
+	for _, dir := range []string{"wire", "authz", "flock", "audit", "guard", "keeper", "broker", "cmd/lockerd"} {
 		files, set := goFiles(t, dir)
 		for name, file := range files {
 			for _, decl := range file.Decls {
