@@ -19,12 +19,18 @@ type logCheck struct {
 	grants map[uint64]audit.Record // since the last forget
 	gaps   map[uint64]bool         // holds of which the log says that nobody may have held them, or that they ended while nobody did
 	losses map[uint64]bool         // holds that could not be had again
+	seen   []string                // segments that there were before the last read, oldest first
 }
 
 const keptSegments = 2
 
 // read verifies what is there and takes note of what is new.
 func (l *logCheck) read() (audit.Report, error) {
+	seen, err := filepath.Glob(filepath.Join(l.dir, "seg-*.jsonl*"))
+	if err != nil {
+		return audit.Report{}, err
+	}
+	slices.Sort(seen)
 	report, err := audit.Verify(l.dir)
 	if err != nil {
 		return report, fmt.Errorf("verify: %w", err)
@@ -52,6 +58,7 @@ func (l *logCheck) read() (audit.Report, error) {
 		}
 		return nil
 	})
+	l.seen = seen
 	return report, err
 }
 
@@ -61,14 +68,11 @@ func (l *logCheck) lost(token uint64) bool {
 	return err == nil && l.losses[token]
 }
 
-// prune removes all but the newest segments. All of it was verified, and the next read begins with what is left.
-func (l *logCheck) prune() error {
-	names, err := filepath.Glob(filepath.Join(l.dir, "seg-*.jsonl*"))
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	newest := 0
+// prune removes what was read, but for the newest segments that there were then: they may have grown since, and others have come. The next
+// read begins with what is left.
+func (l *logCheck) prune() (err error) {
+	names, newest := l.seen, 0
+	l.seen = nil
 	for i, name := range slices.Backward(names) {
 		if !strings.HasSuffix(name, ".jsonl") {
 			continue // a torn tail that was moved aside
@@ -82,7 +86,9 @@ func (l *logCheck) prune() error {
 		return nil
 	}
 	for _, name := range names {
-		err = errors.Join(err, os.Remove(name))
+		if e := os.Remove(name); !errors.Is(e, os.ErrNotExist) { // one may have been moved aside
+			err = errors.Join(err, e)
+		}
 		l.pruned = true
 	}
 	return err
