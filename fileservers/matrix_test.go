@@ -1,0 +1,97 @@
+package fileservers
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// verb is something that a client tries on a file, and what the server answers to its parts.
+type verb struct {
+	name            string
+	access, sharing string
+	trunc           string
+	then            string // of the handle, if the open succeeds
+}
+
+var verbs = []verb{
+	{"read", "r", "rw", "", "read"},
+	{"write", "rw", "rw", "", "write"},
+	{"write only", "w", "rw", "", "write"},
+	{"deny all", "rw", "-", "", "read"},
+	{"byte-range lock", "rw", "rw", "", "lock"},
+}
+
+// try gives what a client gets: the status of the open if that fails, else of what follows.
+func (v verb) try(m *mac, file, text string) string {
+	status, handle := m.asks("open %s %s %s %s", file, v.access, v.sharing, v.trunc)
+	if status != "OK" {
+		return "open " + status
+	}
+	then := v.then + " " + handle
+	if v.then == "write" {
+		then += " " + text
+	}
+	status, _ = m.asks("%s", then)
+	if closed, _ := m.asks("close %s", handle); closed != "OK" {
+		m.t.Errorf("close: %s", closed)
+	}
+	return v.then + " " + status
+}
+
+// What each kind of share lets a client do with the token of a bundle that locker holds.
+func TestWhatASambaShareLetsThroughWhileABundleIsHeld(t *testing.T) {
+	needSamba(t)
+	refusedLater := map[string]string{
+		"read": "read FILE_LOCK_CONFLICT", "write": "write FILE_LOCK_CONFLICT", "write only": "write FILE_LOCK_CONFLICT",
+		"deny all": "read FILE_LOCK_CONFLICT", "byte-range lock": "lock LOCK_NOT_GRANTED",
+	}
+	refused := map[string]string{}
+	through := map[string]string{}
+	for _, v := range verbs {
+		refused[v.name] = "open SHARING_VIOLATION"
+		through[v.name] = v.then + " OK"
+	}
+	want := map[string]map[string]string{
+		"default": refusedLater, "fruit locking netatalk": refused,
+		"time machine": through, "time machine, fruit locking netatalk": refused,
+	}
+	for _, set := range settings {
+		t.Run(set.name, func(t *testing.T) {
+			s := newSite(t)
+			m := startSmbd(t, s.dir, set).dial(t)
+			try := func(when string, want map[string]string) {
+				for _, v := range verbs {
+					if got := v.try(m, "mac.sparsebundle/token", strings.ReplaceAll(when, " ", "-")); got != want[v.name] {
+						t.Errorf("%s, %s: %s, want %s", when, v.name, got, want[v.name])
+					}
+				}
+			}
+			try("free", through)
+			before := sum(t, s.dir)
+			s.do(s.locker("lock", s.bundle()))
+			try("held", want[set.name])
+			if kept := want[set.name]["write"] != through["write"]; kept != (sum(t, s.dir) == before) {
+				t.Errorf("that its content is kept: %v, want %v", !kept, kept)
+			}
+			s.do(s.locker("unlock", s.bundle()))
+			try("let go", through)
+		})
+	}
+}
+
+// What no lock prevents: Samba truncates first, and looks for locks afterwards. docs/timemachine.md says so.
+func TestATruncatingOpenEmptiesATokenWhoeverHoldsIt(t *testing.T) {
+	needSamba(t)
+	for _, set := range settings {
+		s := newSite(t)
+		m := startSmbd(t, s.dir, set).dial(t)
+		s.do(s.locker("lock", s.bundle()))
+		status, _ := m.asks("open mac.sparsebundle/token rw rw trunc")
+		t.Logf("%s: the open is answered %s", set.name, status)
+		if st, err := os.Stat(filepath.Join(s.bundle(), "token")); err != nil || st.Size() != 0 {
+			t.Errorf("%s: %v, %v bytes: the guide is wrong", set.name, err, st.Size())
+		}
+	}
+}

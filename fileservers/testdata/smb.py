@@ -1,0 +1,63 @@
+"""An SMB client that does what each line of its input says, and answers each with a line.
+
+usage: smb.py PORT SHARE
+
+open NAME ACCESS SHARING [trunc]   ACCESS and SHARING: letters of "rw", "-" for none; answers STATUS HANDLE
+read HANDLE | write HANDLE TEXT    at offset 0
+lock HANDLE                        the first byte, exclusively, without waiting
+close HANDLE
+"""
+import sys
+from impacket.smbconnection import SMBConnection, SessionError
+from impacket import smb3structs as smb, smb3, nt_errors
+
+port, share = int(sys.argv[1]), sys.argv[2]
+conn = SMBConnection("127.0.0.1", "127.0.0.1", sess_port=port, timeout=60)
+conn.login("guest", "")
+tree = conn.connectTree(share)
+handles = {}
+
+
+def open_(name, access, sharing, trunc=""):
+    wanted = (smb.FILE_READ_DATA if "r" in access else 0) | (smb.FILE_WRITE_DATA if "w" in access else 0)
+    shared = (smb.FILE_SHARE_READ if "r" in sharing else 0) | (smb.FILE_SHARE_WRITE if "w" in sharing else 0)
+    how = smb.FILE_OVERWRITE if trunc else smb.FILE_OPEN
+    handle = str(len(handles) + 1)
+    handles[handle] = conn.openFile(tree, name.replace("/", "\\"), desiredAccess=wanted, shareMode=shared, creationDisposition=how)
+    return handle
+
+
+def read(handle):
+    return repr(conn.readFile(tree, handles[handle], 0, 16))
+
+
+def write(handle, text):
+    conn.writeFile(tree, handles[handle], text.encode(), 0)
+
+
+def lock(handle):
+    element = smb.SMB2_LOCK_ELEMENT()
+    element["Offset"], element["Length"] = 0, 1
+    element["Flags"] = smb.SMB2_LOCKFLAG_EXCLUSIVE_LOCK | smb.SMB2_LOCKFLAG_FAIL_IMMEDIATELY
+    server = conn.getSMBServer()  # whose own lock() is for Python 2
+    request = smb.SMB2Lock()
+    request["FileID"], request["LockCount"], request["Locks"] = handles[handle], 1, element.getData()
+    packet = server.SMB_PACKET()
+    packet["Command"], packet["TreeID"], packet["Data"] = smb.SMB2_LOCK, tree, request
+    server.recvSMB(server.sendSMB(packet)).isValidAnswer(nt_errors.STATUS_SUCCESS)
+
+
+def close(handle):
+    conn.closeFile(tree, handles.pop(handle))
+
+
+does = {"open": open_, "read": read, "write": write, "lock": lock, "close": close}
+print("ready", flush=True)
+for line in sys.stdin:
+    words = line.split()
+    try:
+        answer = does[words[0]](*words[1:]) or ""
+        print("OK", answer, flush=True)
+    except (SessionError, smb3.SessionError) as err:
+        code = err.getErrorCode() if hasattr(err, "getErrorCode") else err.get_error_code()
+        print(nt_errors.ERROR_MESSAGES.get(code, (hex(code),))[0].removeprefix("STATUS_"), flush=True)
