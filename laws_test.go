@@ -23,8 +23,9 @@ var mayImport = map[string][]string{
 	"client":      {"wire"},
 	"cmd/lockerd": {"broker", "authz", "flock", "audit", "keeper"},
 	// audit, for reading only: 'locker audit verify' must work where no lockerd runs.
-	"cmd/locker": {"client", "wire", "audit"},
-	"torture":    {}, // tests only
+	"cmd/locker":  {"client", "wire", "audit"},
+	"torture":     {}, // tests only
+	"fileservers": {}, // tests only
 }
 
 // rootLinks are all packages from outside the standard library that run as root, each with what it is there for.
