@@ -2,7 +2,7 @@
 
 usage: smb.py PORT SHARE
 
-open NAME ACCESS SHARING [trunc]   ACCESS and SHARING: letters of "rw", "-" for none; answers STATUS HANDLE
+open NAME ACCESS SHARING [trunc|oplock]   ACCESS and SHARING: letters of "rw", "-" for none; answers STATUS HANDLE
 read HANDLE | write HANDLE TEXT    at offset 0
 lock HANDLE                        the first byte, exclusively, without waiting
 close HANDLE
@@ -18,12 +18,13 @@ tree = conn.connectTree(share)
 handles = {}
 
 
-def open_(name, access, sharing, trunc=""):
+def open_(name, access, sharing, how=""):
     wanted = (smb.FILE_READ_DATA if "r" in access else 0) | (smb.FILE_WRITE_DATA if "w" in access else 0)
     shared = (smb.FILE_SHARE_READ if "r" in sharing else 0) | (smb.FILE_SHARE_WRITE if "w" in sharing else 0)
-    how = smb.FILE_OVERWRITE if trunc else smb.FILE_OPEN
+    create = smb.FILE_OVERWRITE if how == "trunc" else smb.FILE_OPEN
+    oplock = smb.SMB2_OPLOCK_LEVEL_BATCH if how == "oplock" else smb.SMB2_OPLOCK_LEVEL_NONE
     handle = str(len(handles) + 1)
-    handles[handle] = conn.openFile(tree, name.replace("/", "\\"), desiredAccess=wanted, shareMode=shared, creationDisposition=how)
+    handles[handle] = conn.openFile(tree, name.replace("/", "\\"), desiredAccess=wanted, shareMode=shared, creationDisposition=create, oplockLevel=oplock)
     return handle
 
 
