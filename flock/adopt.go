@@ -2,8 +2,10 @@ package flock
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,28 +67,29 @@ func mountElsewhere(st *unix.Statx_t) (*mount, error) {
 //
 // Privileged: reads what proc says of a descriptor of ours.
 func heldBy(fd int, m Mode) (Engines, error) {
-	info, err := unix.Open("/proc/self/fdinfo/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	dir, err := procSelfFdinfo()
+	if err != nil {
+		return 0, err
+	}
+	info, err := unix.Openat(dir, strconv.Itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer unix.Close(info)
 	var buf [4096]byte // its own locks only: two lines at most, behind four of a fixed form
-	have := 0
-	for have < len(buf) {
-		n, err := unix.Read(info, buf[have:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		if n == 0 {
-			break
-		}
-		have += n
+	n, err := unix.Read(info, buf[:])
+	for err == unix.EINTR {
+		n, err = unix.Read(info, buf[:])
+	}
+	// The kernel makes all of it at the first read, and a start asks thousands of times: there is no second one. seq_read() in fs/seq_file.c
+	if err == nil && n == len(buf) {
+		err = unix.EMSGSIZE
+	}
+	if err != nil {
+		return 0, err
 	}
 	var held Engines
-	for _, l := range parseFdinfo(buf[:have]) {
+	for _, l := range parseFdinfo(buf[:n]) {
 		switch {
 		case l.mode != m:
 		case l.kind == "OFDLCK":
@@ -100,6 +103,17 @@ func heldBy(fd int, m Mode) (Engines, error) {
 	}
 	return held, nil
 }
+
+// procSelfFdinfo is /proc/self/fdinfo, opened once for the life of the process.
+//
+// Privileged: no path of anybody's is in it.
+var procSelfFdinfo = sync.OnceValues(func() (int, error) {
+	fd, err := unix.Open("/proc/self/fdinfo", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open /proc/self/fdinfo: %w", err)
+	}
+	return fd, nil
+})
 
 // NameOf gives the name under which the kernel knows an open file now: for a hold whose path is not on record any more.
 //

@@ -42,6 +42,9 @@ func NewOpener(allow []string) (*Opener, []string, error) {
 	if _, err := procSelfFD(); err != nil {
 		return nil, nil, err
 	}
+	if _, err := procSelfFdinfo(); err != nil {
+		return nil, nil, err
+	}
 	lines, err := readMountinfo()
 	if err != nil {
 		return nil, nil, err
