@@ -46,7 +46,7 @@ var privileged = []string{
 	"authz/load.go", "authz/users.go", "broker/who.go",
 	"cmd/lockerd/broker.go", "cmd/lockerd/child.go", "cmd/lockerd/keep.go", "cmd/lockerd/socket.go", "cmd/lockerd/statedir.go", "cmd/lockerd/upgrade.go",
 	"audit/dir.go", "audit/recover.go", "audit/scan.go",
-	"flock/adopt.go", "flock/bundle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go",
+	"flock/adopt.go", "flock/bundle.go", "flock/idle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go",
 	"guard/available.go", "guard/held.go", "guard/judge.go",
 	"keeper/socket.go",
 }
@@ -57,7 +57,7 @@ var touches = map[string][]string{
 		"Chmod", "Chown", "Lchown", "Link", "Symlink", "Truncate", "Stat", "Lstat", "Readlink", "Chdir", "OpenRoot", "DirFS"},
 	"unix": {"Open", "Openat", "Openat2", "Creat", "Mkdir", "Mkdirat", "Mknod", "Mknodat", "Unlink", "Unlinkat", "Rename", "Renameat", "Renameat2",
 		"Chmod", "Fchmod", "Fchmodat", "Chown", "Fchown", "Fchownat", "Lchown", "Link", "Linkat", "Symlink", "Symlinkat", "Truncate", "Ftruncate",
-		"Fallocate", "Stat", "Lstat", "Fstatat", "Statx", "Readlink", "Readlinkat", "InotifyAddWatch", "Prctl", "Capset", "Setuid", "Setgid", "Setgroups",
+		"Fallocate", "F_SETLEASE", "Stat", "Lstat", "Fstatat", "Statx", "Readlink", "Readlinkat", "InotifyAddWatch", "Prctl", "Capset", "Setuid", "Setgid", "Setgroups",
 		"Mount", "Unmount", "Chroot", "Statfs", "Access", "Faccessat", "Setxattr", "Getxattr", "Exec", "Ftruncate"},
 	"exec": {"Command", "CommandContext"},
 }

@@ -34,7 +34,8 @@ const (
 	flagEnding                // broken or expired, in its grace, which is over at due
 	flagBundle                // target is path + "/token"
 	flagPathLeft              // the path did not fit
-	knownBlobFlag = flagResumes | flagEnding | flagBundle | flagPathLeft
+	flagIdle                  // nobody else had the file open when it was granted
+	knownBlobFlag = flagResumes | flagEnding | flagBundle | flagPathLeft | flagIdle
 )
 
 // waitBit is set in the keeper's ids of places in a queue: ids of holds are sequence numbers of the log, far below.

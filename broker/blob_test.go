@@ -22,7 +22,7 @@ func blobs() []*blob {
 	long.path = "/" + strings.Repeat("x", 4094)
 	last.life, last.tag = wire.Detached, strings.Repeat("t", wire.MaxTag)
 	last.path = "/" + strings.Repeat("y", maxBlob-blobHead-wire.MaxTag-1)
-	bytes.flags, bytes.grace, bytes.path = flagResumes|flagEnding|flagBundle, wire.MaxGrace, "/\xff\n\x00\u202e"
+	bytes.flags, bytes.grace, bytes.path = flagResumes|flagEnding|flagBundle|flagIdle, wire.MaxGrace, "/\xff\n\x00\u202e"
 	old := detached // of an earlier boot, claimed again
 	old.session, old.request, old.began = 0, 0, -24*time.Hour
 	return []*blob{&base, &detached, &wait, &long, &last, &bytes, &old}

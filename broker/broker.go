@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -44,7 +45,8 @@ type Config struct {
 	Now  func() time.Time     // wall clock; nil: time.Now
 	Boot func() time.Duration // CLOCK_BOOTTIME, which counts suspend; nil: the kernel's
 
-	peerOf func(*net.UnixConn) (authz.Peer, error) // nil: what the kernel says. For tests
+	peerOf       func(*net.UnixConn) (authz.Peer, error) // nil: what the kernel says. For tests
+	idlePatience time.Duration                           // 0: idlePatience. For tests
 }
 
 // regime is the policy in force and the opener made for its whitelist: replaced together, never changed.
@@ -56,23 +58,24 @@ type regime struct {
 
 // Broker is one running lock broker.
 type Broker struct {
-	log      *audit.Log
-	logger   hclog.Logger
-	version  string
-	reload   func() (*authz.Policy, error)
-	redial   func(context.Context) (*keeper.Conn, error)
-	restart  func()
-	needs    func(*authz.Policy) []string
-	first    authz.Server // as of the start: neither the socket nor the state directory can be moved later
-	bootID   [16]byte
-	patience time.Duration
-	giving   atomic.Bool // HandOver was asked for
-	handed   atomic.Bool // and has begun: nothing is answered, ended or dropped any more, the next broker goes on from here
-	now      func() time.Time
-	boot     func() time.Duration
-	peerOf   func(*net.UnixConn) (authz.Peer, error)
-	started  time.Time
-	admin    uint32 // effective uid of this process: may reload and explain, as root may
+	log          *audit.Log
+	logger       hclog.Logger
+	version      string
+	reload       func() (*authz.Policy, error)
+	redial       func(context.Context) (*keeper.Conn, error)
+	restart      func()
+	needs        func(*authz.Policy) []string
+	first        authz.Server // as of the start: neither the socket nor the state directory can be moved later
+	bootID       [16]byte
+	patience     time.Duration
+	idlePatience time.Duration
+	giving       atomic.Bool // HandOver was asked for
+	handed       atomic.Bool // and has begun: nothing is answered, ended or dropped any more, the next broker goes on from here
+	now          func() time.Time
+	boot         func() time.Duration
+	peerOf       func(*net.UnixConn) (authz.Peer, error)
+	started      time.Time
+	admin        uint32 // effective uid of this process: may reload and explain, as root may
 
 	rules   atomic.Pointer[regime]
 	gates   gates
@@ -145,8 +148,9 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot, peerOf: c.peerOf,
 		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, first: c.Policy.Server, bootID: parseBootID(c.BootID), patience: c.Patience,
-		keeping: keeping{wanted: c.Keeper != nil, conn: c.Keeper},
-		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
+		idlePatience: cmp.Or(c.idlePatience, idlePatience),
+		keeping:      keeping{wanted: c.Keeper != nil, conn: c.Keeper},
+		started:      c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
 		wake:     make(chan struct{}, 1),
 		table:    newTable(tableLimits(c.Policy.Limits)),
 		sessions: map[uint64]*session{}, accounts: map[uint32]*account{}, byPath: map[string][]*hold{},

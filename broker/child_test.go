@@ -54,6 +54,12 @@ func play(role string, args []string) error {
 			return err
 		}
 		defer f.Close() // so that it is not collected, and the lock with it
+	case "reader": // has args[0] open and locks nothing
+		f, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
 	case "heir": // keeps what it inherited open
 	case "holder": // locks args[1] by the socket args[0], and has a child that keeps the socket open
 		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: args[0], Net: "unix"})

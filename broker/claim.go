@@ -13,6 +13,10 @@ import (
 func (b *Broker) answerOwned(r *request) []event {
 	g := &wire.Granted{Grants: make([]wire.Grant, len(r.msg.Paths))}
 	b.mu.Lock()
+	if h := r.notIdle(r.detail.owned); h != nil {
+		b.mu.Unlock()
+		return b.refuse(r, heldOtherwise(h))
+	}
 	for i := range r.msg.Paths {
 		k := r.claim.keys[r.slot[i]]
 		for _, h := range r.detail.owned {
@@ -30,20 +34,47 @@ func (b *Broker) answerOwned(r *request) []event {
 
 // claim asks the kernel for a claim's files. The table has reserved them, and only this goroutine works on r.
 func (b *Broker) claim(ctx context.Context, r *request) []event {
+	r.parked()
+	var own []*hold
 	b.mu.Lock()
 	r.covered = r.covered[:0]
 	for i := range r.files {
-		r.covered = append(r.covered, b.table.covering(r.claim, i) != nil)
+		h := b.table.covering(r.claim, i)
+		if r.covered = append(r.covered, h != nil); h != nil {
+			own = append(own, h)
+		}
 	}
+	h := r.notIdle(own)
 	b.mu.Unlock()
+	if h != nil {
+		return b.refuse(r, heldOtherwise(h))
+	}
 	busy, err := r.lockFiles()
 	if err == nil {
 		keeper.Step("grant.locked")
 		return b.lookAgain(ctx, r)
 	}
-	if !errors.Is(err, flock.ErrBusy) {
+	return b.notLocked(ctx, r, busy, err)
+}
+
+// notLocked goes on with a claim to which the kernel has said no, by its file number busy.
+func (b *Broker) notLocked(ctx context.Context, r *request, busy int, err error) []event {
+	switch {
+	case errors.Is(err, flock.ErrReopen):
+		return b.followApart(ctx, r)
+	case !errors.Is(err, flock.ErrBusy):
 		return b.refuse(r, b.openRefusal(r, &openError{path: r.pathOf(busy), err: err}))
+	case r.asksIdle:
+		b.parkOthers(r)
+		if errors.Is(err, flock.ErrInUse) {
+			return b.awaitIdle(ctx, r, busy)
+		}
 	}
+	return b.busyOutside(ctx, r, busy)
+}
+
+// busyOutside goes on with a claim for a file that somebody outside the broker has.
+func (b *Broker) busyOutside(ctx context.Context, r *request, busy int) []event {
 	if r.msg.Wait == wire.NonBlock {
 		return b.refuse(r, &wire.Error{
 			Code: wire.CodeBusy, Path: r.pathOf(busy), Text: "in use by a program outside locker",
@@ -95,10 +126,7 @@ func (b *Broker) waitOutside(ctx context.Context, r *request, busy int) []event 
 	b.work.Go(func() { r.announce(b.queuedFor(r, &at)) }) // to find out who it is takes longer than a wait may
 	b.work.Go(func() {
 		defer cancel()
-		err := b.lockWhenFree(waiting, r, busy)
-		b.mu.Lock()
-		r.isOutside = false
-		b.mu.Unlock()
+		busy, err := b.lockWhenFree(waiting, r, busy)
 		switch {
 		case err == nil:
 			b.runFor(ctx, r, b.lookAgain(ctx, r))
@@ -116,8 +144,14 @@ func (b *Broker) waitOutside(ctx context.Context, r *request, busy int) []event 
 // errReplaced says that the name of a file that is waited for leads elsewhere by now: whoever holds the old one may keep it.
 var errReplaced = errors.New("the file was replaced")
 
-// lockWhenFree claims all files as soon as the kernel gives them. It waits for one file at a time and holds none while it waits.
-func (b *Broker) lockWhenFree(ctx context.Context, r *request, busy int) error {
+// lockWhenFree claims all files as soon as the kernel gives them. It waits for one file at a time, last gives which, and holds none
+// while it waits.
+func (b *Broker) lockWhenFree(ctx context.Context, r *request, busy int) (last int, err error) {
+	defer func() {
+		b.mu.Lock()
+		r.isOutside = false
+		b.mu.Unlock()
+	}()
 	for {
 		at := busy
 		b.mu.Lock()
@@ -126,6 +160,9 @@ func (b *Broker) lockWhenFree(ctx context.Context, r *request, busy int) error {
 		var failed error
 		err := b.waiter.Wait(ctx, r.files[at], func() bool {
 			if busy, failed = r.lockFiles(); failed == nil || busy != at || !errors.Is(failed, flock.ErrBusy) {
+				if errors.Is(failed, flock.ErrReopen) {
+					failed = errReplaced
+				}
 				return true
 			}
 			if f := r.files[at]; !f.Network {
@@ -137,11 +174,9 @@ func (b *Broker) lockWhenFree(ctx context.Context, r *request, busy int) error {
 		})
 		switch {
 		case err != nil:
-			return err
-		case failed == nil, failed == errReplaced:
-			return failed
-		case !errors.Is(failed, flock.ErrBusy):
-			return failed
+			return at, err
+		case failed == nil, !errors.Is(failed, flock.ErrBusy): // errReplaced among them
+			return busy, failed
 		}
 	}
 }

@@ -24,6 +24,11 @@
 // Nothing waits on a mutex while it waits for the kernel, a file or a client: mu covers table, log order and
 // bookkeeping, and is never held across a system call that can block. Answers are sent without blocking (outbox).
 //
+// # Idle files
+//
+// Some claims want more than the kernel's locks: that nobody else has the file open. What the broker itself has open must not be
+// mistaken for somebody: see idle.go.
+//
 // # The log is the state
 //
 // Every change of the table and the record of it happen in the same critical section, so replaying the log gives the

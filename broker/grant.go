@@ -101,7 +101,7 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 		info := b.infoOf(r, i, now, boot)
 		rec := b.recordOf(r, audit.EventGrant, info.path)
 		rec.Target, rec.Dev, rec.Ino = info.target, f.ID.Dev, f.ID.Ino
-		rec.Rests, rec.Rule, rec.Expires = restNames[info.rests&3], info.rule, info.expires
+		rec.Rests, rec.Rule, rec.Expires = restNames[info.rests], info.rule, info.expires
 		rec.Waited = boot - r.began
 		if info.resumes { // of others a request that is sent again is another one
 			rec.Session, rec.Request = r.s.id, r.id
@@ -136,14 +136,19 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 	return holds, evs, nil
 }
 
-// restNames is indexed by the bits for ofd and flock.
-var restNames = [4][]string{{}, {"ofd"}, {"flock"}, {"ofd", "flock"}}
+// restNames has the words of each set, so that a grant need not allocate them.
+var restNames = func() (names [wire.RestOFD | wire.RestFlock | wire.RestIdle | wire.RestGuard + 1][]string) {
+	for set := range names {
+		names[set] = wire.Rest(set).Names()
+	}
+	return names
+}()
 
 // infoOf describes the hold that file i of r becomes.
 func (b *Broker) infoOf(r *request, i int, now time.Time, boot time.Duration) *holdInfo {
 	f, d := r.files[i], r.decisionOf(i)
 	h := &holdInfo{
-		file: f, who: r.who, path: r.pathOf(i), rests: restsOf(f.Engines), life: r.msg.Life, tag: r.msg.Tag,
+		file: f, who: r.who, path: r.pathOf(i), rests: restsOf(f), life: r.msg.Life, tag: r.msg.Tag,
 		reason: r.msg.Reason, rule: d.Rule, grace: r.msg.Grace, since: now, began: boot,
 		by: r.s.id, request: r.id, resumes: r.s.resumes(),
 	}
@@ -168,13 +173,17 @@ func shorter(a, b time.Duration) time.Duration {
 	return a
 }
 
-func restsOf(e flock.Engines) wire.Rest {
+// restsOf gives what the lock of f rests on.
+func restsOf(f *flock.File) wire.Rest {
 	var r wire.Rest
-	if e&flock.OFD != 0 {
+	if f.Engines&flock.OFD != 0 {
 		r |= wire.RestOFD
 	}
-	if e&flock.BSD != 0 {
+	if f.Engines&flock.BSD != 0 {
 		r |= wire.RestFlock
+	}
+	if f.Idle {
+		r |= wire.RestIdle
 	}
 	return r
 }

@@ -340,6 +340,7 @@ func detached(paths ...string) *wire.Lock {
 
 func try(m *wire.Lock) *wire.Lock    { m.Wait = wire.NonBlock; return m }
 func reader(m *wire.Lock) *wire.Lock { m.Mode = wire.Shared; return m }
+func idly(m *wire.Lock) *wire.Lock   { m.Mode = wire.Idle; return m }
 func timed(m *wire.Lock, d time.Duration) *wire.Lock {
 	m.Wait, m.Timeout = wire.Timed, d
 	return m

@@ -108,11 +108,13 @@ func TestABadFrameIsAnsweredWithItsCodeAndEndsItsConnectionAlone(t *testing.T) {
 	base := r.atRest()
 	hello := encoded(t, 1, &wire.Hello{Min: 1, Max: 1})
 	greeted := append(malformed(t), onlyServersSay(t)...)
-	greeted = append(greeted, hostile{"a second Hello", encoded(t, 9, &wire.Hello{Min: 1, Max: 1}), wire.CodeInvalid, 9})
+	greeted = append(greeted,
+		hostile{"a second Hello", encoded(t, 9, &wire.Hello{Min: 1, Max: 1}), wire.CodeInvalid, 9},
+		hostile{"a Lock that asks for an idle file, in version 1", encoded(t, 9, idly(attached("/srv/a"))), wire.CodeInvalid, 9})
 	mute := append(malformed(t)[:27:27], onlyServersSay(t)...) // the last ones begin with a good frame
 	mute = append(mute,
 		hostile{"no Hello", encoded(t, 9, &wire.Status{}), wire.CodeInvalid, 9},
-		hostile{"a Hello of version 3 and 4", encoded(t, 9, &wire.Hello{Min: 3, Max: 4}), wire.CodeVersion, 9},
+		hostile{"a Hello of version 4 and 5", encoded(t, 9, &wire.Hello{Min: 4, Max: 5}), wire.CodeVersion, 9},
 		hostile{"a Hello of versions 3 to 2", raw(1, 1, 9, 3, 2), wire.CodeInvalid, 9},
 		hostile{"a Hello of versions 0 to 1", raw(1, 1, 9, 0, 1), wire.CodeInvalid, 9},
 		hostile{"a Hello with a byte more", raw(1, 1, 9, 1, 1, 1), wire.CodeInvalid, 9},

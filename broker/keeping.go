@@ -102,6 +102,9 @@ func (b *Broker) blobOf(i *holdInfo, k key, m mode) *blob {
 	if i.target != "" {
 		d.flags |= flagBundle
 	}
+	if i.rests&wire.RestIdle != 0 {
+		d.flags |= flagIdle
+	}
 	return &d
 }
 

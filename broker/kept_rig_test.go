@@ -162,6 +162,18 @@ func (r *rig) dial2() *peer {
 	return p
 }
 
+// dial3 connects as a client that knows how to ask for a file that nobody has open.
+func (r *rig) dial3() *peer {
+	r.t.Helper()
+	p := r.dialMute()
+	w, ok := p.answer(p.send(&wire.Hello{Min: 1, Max: 3})).(*wire.Welcome)
+	if !ok || w.Version != 3 {
+		r.t.Fatalf("no Welcome of version 3: %+v", w)
+	}
+	p.session = w.Session
+	return p
+}
+
 // again connects anew for p, and gives what the broker says to its session's name.
 func (p *peer) again(r *rig) wire.Message {
 	r.t.Helper()

@@ -92,7 +92,7 @@ func (b *Broker) copyRows(s *session, all bool) (rows []wire.Row, held []*flock.
 			row.Position = b.placeIn(k, c, places)
 			rows = append(rows, row)
 			if r.isOutside && keyOf(r.outside.id) == k {
-				outside = append(outside, outsideRow{k, path, r.outside.id})
+				outside = append(outside, outsideRow{k, r.outside})
 			}
 		}
 	}
@@ -155,9 +155,8 @@ func (b *Broker) mayListOthers(s *session) bool {
 
 // outsideRow is a file that a claim waits for because of somebody outside the broker.
 type outsideRow struct {
-	key  key
-	path string
-	id   flock.ID
+	key key
+	place
 }
 
 func (b *Broker) outsideRows(s *session, files []outsideRow) []wire.Row {
@@ -167,10 +166,10 @@ func (b *Broker) outsideRows(s *session, files []outsideRow) []wire.Row {
 		if !b.maySee(&s.peer, ^uint32(0), f.path) {
 			continue
 		}
-		for _, h := range b.outsideHolders(f.id) {
+		for _, h := range b.outsideHolders(f.place) {
 			rows = append(rows, wire.Row{
 				Kind: wire.RowOutside, Dev: f.key.dev, Ino: f.key.ino, Path: f.path, Mode: wire.Exclusive, Life: wire.Attached,
-				UID: h.UID, User: policy.Name(h.UID), PID: h.PID, Command: h.Command,
+				UID: h.UID, User: policy.Name(h.UID), PID: h.PID, Command: h.Command, Reason: howOutside(h),
 			})
 		}
 	}

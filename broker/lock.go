@@ -6,6 +6,7 @@ import (
 
 	"locker/audit"
 	"locker/authz"
+	"locker/flock"
 	"locker/keeper"
 	"locker/wire"
 )
@@ -17,7 +18,11 @@ func (b *Broker) lock(ctx context.Context, s *session, id uint32, m *wire.Lock) 
 		s.send(id, g)
 		return
 	}
-	r := &request{s: s, who: s.identify(), id: id, msg: m, began: b.boot(), phase: phaseOpening}
+	idle := m.Mode == wire.Idle
+	if idle {
+		m.Mode = wire.Exclusive // which it is to the table, the log and everybody else
+	}
+	r := &request{s: s, who: s.identify(), id: id, msg: m, idle: idle, began: b.boot(), phase: phaseOpening}
 	refusal := b.decide(r)
 	b.mu.Lock()
 	moved := b.takePlace(r)
@@ -106,6 +111,7 @@ func (b *Broker) enter(ctx context.Context, r *request) []event {
 	m, _ := modeOf(r.msg.Mode)
 	c := &claim{owner: r.owner(), uid: r.who.peer.UID, mode: m, keys: r.keys(), req: r}
 	b.mu.Lock()
+	r.asksIdle = slices.ContainsFunc(r.files, (*flock.File).AsksIdle)
 	if r.ended != 0 {
 		b.mu.Unlock()
 		b.giveUp(ctx, r, wire.CodeCanceled)

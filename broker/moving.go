@@ -104,6 +104,7 @@ func (b *Broker) act(ctx context.Context, e event, mine *request) []event {
 		}
 		return b.claim(ctx, r)
 	case queued:
+		b.parkIfIdle(r)
 		r.announce(b.queuedFor(r, nil))
 		return nil
 	case satisfied:

@@ -35,7 +35,7 @@ func (x *restoring) recoverNobodys(e keeper.Entry) bool {
 	closeHolder(e)
 	g := audit.Record{
 		Seq: e.ID, ID: e.ID, Event: audit.EventGrant, Time: x.now(), Boot: x.boot(), Peer: true, UID: nobody, GID: nobody,
-		Path: path, Dev: file.ID.Dev, Ino: file.ID.Ino, Mode: m.String(), Rests: restNames[restsOf(file.Engines)&3], Life: wire.Detached.String(),
+		Path: path, Dev: file.ID.Dev, Ino: file.ID.Ino, Mode: m.String(), Rests: restNames[restsOf(file)], Life: wire.Detached.String(),
 	}
 	h := &hold{id: e.ID, key: keyOf(file.ID), owner: owner{uid: nobody}, uid: nobody, mode: tableMode(&g)}
 	x.enterRestored(h, x.infoOfRecord(&g, file), nil)

@@ -27,7 +27,7 @@ func (b *Broker) openFiles(ctx context.Context, r *request) (files []*flock.File
 	opened := make([]*flock.File, len(r.msg.Paths))
 	for i, path := range r.msg.Paths {
 		d := &r.decisions[i]
-		f, err := r.regime.opener.Open(path, flock.Want{Mode: m, Hardlinks: d.Hardlinks, Engines: flock.Engines(d.Engines)})
+		f, err := r.regime.opener.Open(path, flock.Want{Mode: m, Hardlinks: d.Hardlinks, Engines: flock.Engines(d.Engines), Idle: r.idle})
 		if err != nil {
 			for _, f := range opened[:i] {
 				f.Close()

@@ -25,7 +25,7 @@ func (b *Broker) recordOfHold(h *hold, e audit.Event) audit.Record {
 	i := h.info
 	rec := audit.Record{
 		Event: e, ID: h.id, Path: i.path, Target: i.target, Dev: h.key.dev, Ino: h.key.ino, Mode: wireMode(h.mode).String(),
-		Rests: restNames[i.rests&3], Life: i.life.String(), Session: h.owner.session, Tag: i.tag, Rule: i.rule, Held: b.boot() - i.began,
+		Rests: restNames[i.rests], Life: i.life.String(), Session: h.owner.session, Tag: i.tag, Rule: i.rule, Held: b.boot() - i.began,
 	}
 	i.who.sign(&rec)
 	return rec

@@ -97,7 +97,9 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 		}
 		return false
 	}
-	g.Rests = restNames[restsOf(file.Engines)&3]
+	// Never asked again: its lock was never let go, and whoever has opened the file since was free to.
+	file.Idle = known && restsOnIdle(&g) || k != nil && k.flags&flagIdle != 0
+	g.Rests = restNames[restsOf(file)]
 	x.holdOn(e, k, g, h.Ending, file, known)
 	if !known {
 		x.record(g, audit.EventResume, "the log had lost it")
@@ -213,7 +215,7 @@ func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 		},
 	}
 	if file != nil {
-		info.rests = restsOf(file.Engines)
+		info.rests = restsOf(file)
 	}
 	if g.Life == wire.Attached.String() {
 		info.life = wire.Attached

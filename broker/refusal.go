@@ -55,6 +55,7 @@ func denied(path string) *wire.Error {
 func (b *Broker) openRefusal(r *request, err error) *wire.Error {
 	e := &wire.Error{Code: wire.CodeInternal, Text: "the file cannot be opened"}
 	var oe *openError
+	var unknown *flock.NoIdle
 	if errors.As(err, &oe) {
 		e.Path = oe.path
 	}
@@ -79,6 +80,8 @@ func (b *Broker) openRefusal(r *request, err error) *wire.Error {
 		e.Code, e.Text = wire.CodeUnsupported, "the file has more than one hard link, and no rule for it says hardlinks = true"
 	case errors.Is(err, flock.ErrSharedBundle):
 		e.Code, e.Text = wire.CodeUnsupported, "a shared lock on a sparsebundle would be granted while a Mac has it open; lock it exclusively"
+	case errors.As(err, &unknown):
+		e.Code, e.Text = wire.CodeUnsupported, unknown.Error()
 	case errors.Is(err, flock.ErrMount):
 		e.Code, e.Text = wire.CodeUnsupported, "the path crosses a mount point that was not there when the policy was loaded, or that must be named in allow"
 	case errors.Is(err, flock.ErrOutside):

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"locker/flock"
@@ -95,6 +96,7 @@ func (b *Broker) follow(ctx context.Context, r *request) []event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r.files, r.slot = files, slot
+	r.asksIdle = slices.ContainsFunc(files, (*flock.File).AsksIdle)
 	keys := r.keys()
 	if !b.reserveFor(r, keys) { // under the rules that decide now
 		evs := b.moved(b.table.abandon(r.claim))

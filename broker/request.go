@@ -29,6 +29,7 @@ type request struct {
 	who   *who
 	id    uint32 // request id on the wire
 	msg   *wire.Lock
+	idle  bool          // nobody else may have the files open: asked for, not what a bundle implies
 	began time.Duration // boot clock
 
 	// Set while opening, and again by whoever works on the claim when a file was replaced: slot together with the claim's
@@ -43,11 +44,13 @@ type request struct {
 	detail    detail // of the table's last verdict
 	replaced  int    // how often a file was replaced under the claim
 
+	parking   sync.Mutex // held while files are parked: see park
 	answering sync.Mutex // guards answered, and orders Queued before the final answer
 	answered  bool
 
 	// Guarded by Broker.mu.
 	phase     phase
+	asksIdle  bool               // one of its files is to be idle
 	ended     wire.Code          // not 0: the worker shall give up with this code
 	cancel    context.CancelFunc // of the worker, when it waits
 	waited    bool               // it has begun to wait
@@ -73,6 +76,7 @@ type request struct {
 type place struct {
 	id   flock.ID
 	path string
+	idle bool // it is not enough that nobody has it locked
 }
 
 // waitEnd is when the wait times out, on the boot clock; 0: never. The caller holds Broker.mu.
@@ -84,7 +88,9 @@ func (r *request) waitEnd() time.Duration {
 }
 
 // placeOf gives the place of file i. For whoever works on the claim.
-func (r *request) placeOf(i int) place { return place{r.files[i].ID, r.pathOf(i)} }
+func (r *request) placeOf(i int) place {
+	return place{id: r.files[i].ID, path: r.pathOf(i), idle: r.files[i].AsksIdle()}
+}
 
 // Verdicts of the broker's own, beside the table's.
 const (
@@ -110,6 +116,7 @@ func (r *request) network() bool {
 
 // closeFiles lets go of every descriptor that did not become a hold.
 func (r *request) closeFiles() {
+	r.parked()
 	for i, f := range r.files {
 		if f != nil {
 			f.Close()

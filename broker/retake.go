@@ -67,7 +67,7 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		x.record(g, audit.EventExpire, leaseOver)
 		return true
 	}
-	f, text, err := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g)})
+	f, text, err := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g), Idle: restsOnIdle(&g) && g.Target == ""}) // a bundle asks by itself
 	if f == nil {
 		if pidfd >= 0 {
 			unix.Close(pidfd)
@@ -83,7 +83,7 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		return true
 	}
 	info := x.infoOfRecord(&g, f)
-	g.Rests = restNames[info.rests&3] // a file may have become executable since
+	g.Rests = restNames[info.rests] // a file may have become executable since
 	g.Gap = x.idle
 	h := &hold{id: g.Seq, key: keyOf(f.ID), owner: owner{uid: g.UID, tag: g.Tag}, uid: g.UID, mode: tableMode(&g), ending: old.Ending}
 	if attached {
@@ -111,6 +111,10 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 	}
 	return e
 }
+
+// restsOnIdle reports whether nobody else had the file open when it was granted. Claimed again it is asked anew: who has opened it
+// meanwhile has it.
+func restsOnIdle(g *audit.Record) bool { return slices.Contains(g.Rests, wire.RestIdle.Names()[0]) }
 
 // networkPatience is how long one hold on a network file system may keep lockerd from starting.
 const networkPatience = 5 * time.Second

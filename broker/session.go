@@ -133,7 +133,7 @@ func (s *session) greet(id uint32, m wire.Message) bool {
 		return false
 	}
 	if hello.Min > wire.Version {
-		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks versions 1 and 2 of the protocol only")
+		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks versions 1 to 3 of the protocol only")
 		return false
 	}
 	s.version = min(hello.Max, wire.Version)
@@ -165,6 +165,10 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 	s.asked = true
 	switch m := m.(type) {
 	case *wire.Lock:
+		if s.version < m.Mode.Version() {
+			s.refuse(id, wire.CodeInvalid, "", "this mode is of version 3 of the protocol, and the connection speaks an earlier one")
+			return false
+		}
 		b.lock(ctx, s, id, m)
 	case *wire.Unlock:
 		b.unlock(ctx, s, id, m)

@@ -125,6 +125,15 @@ func (t *table) queue(k key) []*claim {
 	return slices.Concat(f.line.pending, f.line.waiting)
 }
 
+// pendingOn returns the pending claims of a file. The table's own list: not to be kept.
+func (t *table) pendingOn(k key) []*claim {
+	f := t.byKey[k]
+	if f == nil || f.line == nil {
+		return nil
+	}
+	return f.line.pending
+}
+
 func byID(a, b *hold) int { return cmp.Compare(a.id, b.id) }
 
 // allHolds returns every hold by id.

@@ -140,7 +140,12 @@ type outside struct {
 	mu    sync.Mutex // guards all below; held during a scan, so that there is one at a time
 	last  time.Time
 	spent time.Duration // on scans, less what has been paid off since
-	seen  map[flock.ID]sighting
+	seen  map[sought]sighting
+}
+
+type sought struct {
+	id   flock.ID
+	idle bool
 }
 
 type sighting struct {
@@ -154,15 +159,22 @@ const (
 	scanBurst     = 2 * time.Second       // and so much at once
 )
 
-// outsideHolders gives the programs outside the broker that hold a lock on the file; nil when that is not known, or when
+// outsideHolders gives the programs outside the broker that hold a lock on the file, or, if it is to be idle, have it open; nil when that is not known, or when
 // finding out has cost too much lately. It may take as long as a scan or two, so only goroutines that nobody waits for, and the
 // asking session's own, come here.
-func (b *Broker) outsideHolders(id flock.ID) []flock.Holder {
+func (b *Broker) outsideHolders(at place) []flock.Holder {
+	b.mu.Lock()
+	keeperPID := selfPID()
+	if b.keeping.conn != nil {
+		keeperPID = int(b.keeping.conn.PID())
+	}
+	b.mu.Unlock()
 	o := &b.outside
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	began := time.Now()
-	if s, ok := o.seen[id]; ok && began.Sub(s.at) < sightingFresh {
+	what := sought{at.id, at.idle}
+	if s, ok := o.seen[what]; ok && began.Sub(s.at) < sightingFresh {
 		return s.holders
 	}
 	o.spent = max(0, o.spent-began.Sub(o.last)/scanShare)
@@ -170,17 +182,31 @@ func (b *Broker) outsideHolders(id flock.ID) []flock.Holder {
 	if o.spent > scanBurst {
 		return nil
 	}
-	holders, err := flock.Outside(id, selfPID())
+	var holders []flock.Holder
+	var err error
+	if at.idle {
+		holders, err = flock.Users(at.id, selfPID(), keeperPID)
+	} else {
+		holders, err = flock.Outside(at.id, selfPID())
+	}
 	if err != nil {
 		b.logger.Debug("holders outside", "error", err)
 	}
 	o.last = time.Now()
 	o.spent += o.last.Sub(began)
 	if o.seen == nil || len(o.seen) > 256 {
-		o.seen = map[flock.ID]sighting{}
+		o.seen = map[sought]sighting{}
 	}
-	o.seen[id] = sighting{at: o.last, holders: holders}
+	o.seen[what] = sighting{at: o.last, holders: holders}
 	return holders
+}
+
+// howOutside says of a program outside in which way it is in the way, if not by a lock, which is what everybody expects.
+func howOutside(h flock.Holder) string {
+	if h.Engine == flock.OnlyOpen {
+		return "has it open"
+	}
+	return ""
 }
 
 func (b *Broker) outsideBlockers(r *request, at place) []wire.Blocker {
@@ -189,9 +215,9 @@ func (b *Broker) outsideBlockers(r *request, at place) []wire.Blocker {
 	}
 	policy := b.rules.Load().policy
 	var out []wire.Blocker
-	for _, h := range b.outsideHolders(at.id) {
+	for _, h := range b.outsideHolders(at) {
 		if len(out) < maxBlockers {
-			out = append(out, wire.Blocker{Kind: wire.Outside, Path: at.path, UID: h.UID, User: policy.Name(h.UID), PID: h.PID, Command: h.Command})
+			out = append(out, wire.Blocker{Kind: wire.Outside, Path: at.path, UID: h.UID, User: policy.Name(h.UID), PID: h.PID, Command: h.Command, Reason: howOutside(h)})
 		}
 	}
 	if len(out) == 0 {

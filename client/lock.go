@@ -27,6 +27,7 @@ type Queue = wire.Queued
 type Request struct {
 	Paths   []string      // 1 to 64, absolute and clean; granted all or none
 	Mode    Mode          // 0 is Exclusive
+	Idle    bool          // exclusive only, and only while nobody else has the files open; asked for of a sparsebundle anyway
 	Timeout time.Duration // wait at most so long, by lockerd's clock; 0: as long as the context
 	NoWait  bool          // do not wait at all
 	Reason  string        // at most 256 bytes; shown to whom it keeps waiting, and in the audit log
@@ -53,6 +54,13 @@ func (r *Request) message() (*wire.Lock, error) {
 	}
 	if m.Mode == 0 {
 		m.Mode = wire.Exclusive
+	}
+	switch {
+	case !r.Idle:
+	case m.Mode == wire.Exclusive:
+		m.Mode = wire.Idle
+	default:
+		return nil, &Error{Code: CodeInvalid, Text: "a shared lock cannot ask for a file that nobody has open"}
 	}
 	if r.Detached {
 		m.Life = wire.Detached
@@ -84,6 +92,9 @@ func (c *Client) Lock(ctx context.Context, req Request) (*Lock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if c.Welcome().Version < m.Mode.Version() {
+		return nil, refusal(tooOld())
+	}
 	k := newCall()
 	k.request = &req
 	if err := c.send(k, m); err != nil {
@@ -113,6 +124,11 @@ func (c *Client) Lock(ctx context.Context, req Request) (*Lock, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// tooOld is the answer to what this lockerd would not understand.
+func tooOld() *wire.Error {
+	return &wire.Error{Code: wire.CodeUnsupported, Text: "this lockerd is too old to ask whether others have a file open"}
 }
 
 // outcome reads the final answer of a Lock.

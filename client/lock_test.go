@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"net"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -23,6 +24,8 @@ func TestLockAsksForWhatTheRequestSays(t *testing.T) {
 			wire.Lock{Mode: wire.Shared, Wait: wire.NonBlock, Life: wire.Attached, Grace: time.Second, Reason: "r", Paths: []string{"/a", "/b"}}},
 		{"detached", Request{Paths: []string{"/a"}, Timeout: time.Minute, Detached: true, TTL: time.Hour, Tag: "t"},
 			wire.Lock{Mode: wire.Exclusive, Wait: wire.Timed, Timeout: time.Minute, Life: wire.Detached, TTL: time.Hour, Tag: "t", Paths: []string{"/a"}}},
+		{"idle", Request{Paths: []string{"/a"}, Idle: true},
+			wire.Lock{Mode: wire.Idle, Wait: wire.Block, Life: wire.Attached, Paths: []string{"/a"}}},
 	}
 	for _, tt := range tests {
 		bubble(t, func(t *testing.T, c *Client, s *fake) {
@@ -37,12 +40,46 @@ func TestLockAsksForWhatTheRequestSays(t *testing.T) {
 	}
 }
 
+func TestALockerdThatIsTooOldIsNotAskedForAnIdleFile(t *testing.T) {
+	for version := uint8(wire.FirstVersion); version < 3; version++ {
+		synctest.Test(t, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			s := &fake{t, theirs}
+			go s.welcomeAs(version, firstSession)
+			c, err := New(t.Context(), ours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Lock(t.Context(), Request{Paths: []string{"/a"}, Idle: true}); CodeOf(err) != CodeUnsupported {
+				t.Errorf("version %d: got %v", version, err)
+			}
+			done := startLock(t.Context(), c, Request{Paths: []string{"/a"}}) // as ever
+			id, m := expect[*wire.Lock](s)
+			if m.Mode != wire.Exclusive {
+				t.Errorf("version %d: asked for %v", version, m.Mode)
+			}
+			s.say(id, &wire.Error{Code: wire.CodeDenied})
+			<-done
+		})
+	}
+	k := newCall() // it was newer when it was asked, and is asked again
+	k.asked, k.sent = &wire.Lock{Mode: wire.Idle, Wait: wire.Block, Life: wire.Attached, Paths: []string{"/a"}}, true
+	if e, ok := k.repeat(true, 2).(*wire.Error); !ok || e.Code != wire.CodeUnsupported {
+		t.Errorf("asked again: %+v", e)
+	}
+	if m := k.repeat(true, 3); m != nil {
+		t.Errorf("asked again in its version: %+v", m)
+	}
+}
+
 func TestRequestsThatCannotBeMeantNeverReachLockerd(t *testing.T) {
 	bubble(t, func(t *testing.T, c *Client, s *fake) {
 		for _, req := range []Request{
 			{},
 			{Paths: []string{"/a"}, NoWait: true, Timeout: 1},
 			{Paths: []string{"/a"}, Timeout: -1},
+			{Paths: []string{"/a"}, Mode: Shared, Idle: true},
 			{Paths: []string{"/a"}, TTL: time.Hour},
 			{Paths: []string{"/a"}, Grace: time.Hour},
 			{Paths: []string{string(make([]byte, wire.MaxPath+1))}},

@@ -123,7 +123,7 @@ func (c *Client) adopt(l *link, resumed *wire.Resumed) error {
 	c.loseAllBut(kept)
 	c.queue = nil
 	for _, k := range slices.SortedFunc(maps.Values(c.calls), func(a, b *call) int { return cmp.Compare(a.turn, b.turn) }) {
-		if a := k.repeat(resumed != nil); a != nil {
+		if a := k.repeat(resumed != nil, l.welcome.Version); a != nil {
 			c.drop(k)
 			k.answer <- a
 			continue
@@ -134,12 +134,15 @@ func (c *Client) adopt(l *link, resumed *wire.Resumed) error {
 	return nil
 }
 
-// repeat prepares a call for being sent again, or gives the answer to one that must not be. The caller holds mu.
-func (k *call) repeat(resumed bool) wire.Message {
+// repeat prepares a call for being sent again, in this version, or gives the answer to one that must not be. The caller holds mu.
+func (k *call) repeat(resumed bool, version uint8) wire.Message {
 	k.rows = nil
 	k.again = k.sent
 	switch m := k.asked.(type) {
 	case *wire.Lock:
+		if version < m.Mode.Version() {
+			return tooOld() // the one before was newer
+		}
 		if k.left && !resumed {
 			return &wire.Error{Code: wire.CodeCanceled} // it stood in a queue of the session that is no more
 		}

@@ -9,7 +9,8 @@ import (
 
 // TryLock claims the file from the kernel, with all of f.Engines or none: nil, ErrBusy, or another error. It never
 // waits (on a network file system the call itself may: Network). After any error nothing is held. A descriptor that
-// holds a lock is never converted, since flock(2) loses the lock when a conversion fails: ErrHeld.
+// holds a lock is never converted, since flock(2) loses the lock when a conversion fails: ErrHeld. Where AsksIdle, and somebody
+// else has the file open: ErrInUse, which is ErrBusy. ErrReopen: Park was called, and the file is to be opened anew.
 //
 // Privileged: an attacker decides when it is busy; a claim undone is visible to others for some microseconds.
 func (f *File) TryLock(m Mode) error {
@@ -21,6 +22,14 @@ func (f *File) TryLock(m Mode) error {
 	}
 	if f.Bundle && m == Shared {
 		return f.lockError(ErrSharedBundle)
+	}
+	if f.wish != 0 && m == Shared {
+		return f.lockError(unix.EINVAL)
+	}
+	if f.parked {
+		if err := f.unpark(); err != nil {
+			return f.undo(err)
+		}
 	}
 	for _, e := range [...]Engines{OFD, BSD} {
 		if f.Engines&e == 0 {
@@ -35,13 +44,20 @@ func (f *File) TryLock(m Mode) error {
 			return f.undo(err)
 		}
 	}
+	if f.wish != 0 { // last: whoever opens it from here on finds the engines' locks
+		if err := f.probe(); err != nil {
+			return f.undo(err)
+		}
+	}
 	return nil
 }
 
 func (f *File) undo(err error) error {
-	if err == unix.EAGAIN {
+	switch err {
+	case unix.EAGAIN:
 		err = ErrBusy
-	} else {
+	case ErrInUse: // an ordinary answer, too
+	default:
 		err = f.lockError(err)
 	}
 	if undo := f.Unlock(); undo != nil {
@@ -100,7 +116,7 @@ func (f *File) Unlock() error {
 			errs = append(errs, fmt.Errorf("ofd: %w", err))
 		}
 	}
-	f.held = 0
+	f.held, f.Idle = 0, false
 	if errs != nil {
 		return pathError("unlock", f.Target, errors.Join(errs...))
 	}
@@ -116,7 +132,7 @@ func (f *File) Close() error {
 		return nil
 	}
 	fd := f.fd
-	f.fd, f.held = -1, 0
+	f.fd, f.held, f.parked = -1, 0, false
 	if err := unix.Close(fd); err != nil {
 		return pathError("close", f.Target, err)
 	}

@@ -213,6 +213,8 @@ func TestFallbacksToFlockAlone(t *testing.T) {
 		if flags, err := unix.FcntlInt(uintptr(only.FD()), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE != unix.O_RDONLY {
 			t.Errorf("%s: flock alone is on a writable descriptor (%#x, %v)", c.path, flags, err)
 		}
+		must(t, f.Close()) // the next but one is the same file, and has to be idle
+		must(t, only.Close())
 	}
 
 	must(t, os.Chmod(dir+"/program", 0o644)) // still running, and no execute bit to warn us: ETXTBSY

@@ -36,6 +36,11 @@
 //
 // Want.Engines narrows this; if nothing is left, ErrEngines.
 //
+// With the engines in hand, TryLock also asks whether anybody else has the file open for data, if Want.Idle says so, or the file is a
+// bundle's token: by a write lease, given back at once. ErrInUse, and no engine, if somebody has. Other files of this package's that are
+// open count as well: Park takes one that only waits out of the way. Where it cannot be found out Want.Idle is refused (*NoIdle), and a
+// token is locked without; File.Idle says which it was.
+//
 // A sparsebundle is a directory named *.sparsebundle, or one that holds Info.plist, bands/ and token. What is opened is its
 // token, a regular file with one link; so it is when a path names *.sparsebundle/token.
 //
@@ -55,11 +60,11 @@
 //
 // # Waiting
 //
-// Waiter calls back when the file is closed by somebody (inotify(7)) and, as the net, every 50 ms for 10 s and then ever
+// Waiter calls back when the file is closed by somebody, reader or writer (inotify(7)) and, as the net, every 50 ms for 10 s and then ever
 // less often up to 250 ms. A close shows within about 0.1 ms, an explicit LOCK_UN at the next poll. It is for the head of a
 // queue only: each wait is a goroutine of the caller's and up to 20 tries a second.
 //
-// Outside names the processes that hold a file, in at most 200 ms.
+// Outside names the processes that hold a file, Users those too that have it open, in at most 200 ms.
 //
 // # Kernel
 //

@@ -48,6 +48,7 @@ type Want struct {
 	Mode      Mode
 	Hardlinks bool    // regular files with more than one link are fine
 	Engines   Engines // 0 means both
+	Idle      bool    // exclusive only: nobody else may have the file open. A bundle implies it, where it can be found out
 }
 
 // File is an open file that can be locked: one open file description, not safe for concurrent use.
@@ -59,12 +60,17 @@ type File struct {
 	Engines Engines // what TryLock will claim; the fallbacks are in doc.go
 	Bundle  bool
 	Network bool // lock calls may hang beyond SIGKILL: never on the request path
+	Idle    bool // when TryLock succeeded nobody else had it open; of an adopted one its owner knows
 
 	fd       int
+	flags    int // to open it with
+	parked   bool
+	wish     idleWish
 	held     Engines // claimed and not yet released
 	readOnly bool
 	mount    *mount
 	tested   *selfTests
+	probes   *probes
 }
 
 // FD is the descriptor, for a keeper that holds a copy. The caller must not close, lock or unlock it.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // lockLine is one lock in /proc/locks or, after "lock:\t", in /proc/PID/fdinfo/N. proc_locks(5), proc_pid_fdinfo(5).
@@ -101,6 +103,29 @@ func parseFdinfo(text []byte) []lockLine {
 		}
 	}
 	return out
+}
+
+// isOpen says whether a descriptor is an open of inode ino, on whatever device, for data, and for writing: O_PATH is none. The number
+// is there since Linux 5.14. proc_pid_fdinfo(5)
+func isOpen(text []byte, ino uint64) (writes, opens bool) {
+	flags, haveFlags := fdinfoNumber(text, "flags:\t", 8)
+	n, haveIno := fdinfoNumber(text, "ino:\t", 10)
+	if !haveFlags || !haveIno || n != ino || flags&unix.O_PATH != 0 {
+		return false, false
+	}
+	return flags&unix.O_ACCMODE != unix.O_RDONLY, true
+}
+
+func fdinfoNumber(text []byte, name string, base int) (uint64, bool) {
+	for len(text) > 0 {
+		var line []byte
+		line, text, _ = bytes.Cut(text, []byte("\n"))
+		if rest, found := bytes.CutPrefix(line, []byte(name)); found {
+			n, err := strconv.ParseUint(string(rest), base, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
 }
 
 // parseStatusUID finds the effective uid in /proc/PID/status. The process chooses its name, in the first line, but the

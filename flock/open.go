@@ -63,7 +63,7 @@ func (o *Opener) attempt(path string, w Want) (*File, error) {
 	if err := unix.Fstat(s.fd, &s.st); err != nil {
 		return nil, err
 	}
-	f := &File{Path: path, Target: path, Network: m.network, mount: m, tested: o.tested}
+	f := &File{Path: path, Target: path, Network: m.network, mount: m, tested: o.tested, probes: o.probes}
 	token := isTokenPath(path)
 	if s.st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		inside, err := bundleToken(s.fd, path)
@@ -71,6 +71,9 @@ func (o *Opener) attempt(path string, w Want) (*File, error) {
 			return nil, err
 		}
 		if inside < 0 {
+			if err := f.wishIdle(w, false); err != nil {
+				return nil, err
+			}
 			return f, o.reopen(f, &s, w, unix.O_RDONLY|unix.O_DIRECTORY, BSD)
 		}
 		unix.Close(s.fd)
@@ -89,6 +92,9 @@ func (o *Opener) attempt(path string, w Want) (*File, error) {
 		f.Bundle, w.Hardlinks = true, false
 	}
 	if err := lockable(&s.st, w.Hardlinks); err != nil {
+		return nil, err
+	}
+	if err := f.wishIdle(w, true); err != nil {
 		return nil, err
 	}
 	executable := s.st.Mode&0o111 != 0 && !token
@@ -124,7 +130,8 @@ func (o *Opener) reopen(f *File, s *sight, w Want, flags int, engines Engines) (
 		return ErrEngines
 	}
 	f.ID = ID{s.st.Dev, s.st.Ino}
-	f.fd, err = openInode(s.fd, flags)
+	open := func() (int, error) { return openInode(s.fd, flags) }
+	f.fd, err = o.probes.past(f.ID, open)
 	switch err {
 	case unix.EACCES, unix.EROFS, unix.ETXTBSY, unix.EPERM: // EPERM: chattr +i, +a
 		if flags&unix.O_RDWR == 0 {
@@ -140,7 +147,7 @@ func (o *Opener) reopen(f *File, s *sight, w Want, flags int, engines Engines) (
 			return fmt.Errorf("%w: %w", ErrEngines, cause)
 		}
 		flags = unix.O_RDONLY
-		f.fd, err = openInode(s.fd, flags)
+		f.fd, err = o.probes.past(f.ID, open)
 	}
 	switch err {
 	case nil:
@@ -149,7 +156,7 @@ func (o *Opener) reopen(f *File, s *sight, w Want, flags int, engines Engines) (
 	default:
 		return err
 	}
-	f.Engines, f.readOnly = engines, flags&unix.O_RDWR == 0
+	f.Engines, f.flags, f.readOnly = engines, flags, flags&unix.O_RDWR == 0
 	if err := o.confirm(f, s, w.Hardlinks); err != nil {
 		unix.Close(f.fd)
 		return err

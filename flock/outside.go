@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Holder is a process outside the broker that has a file locked.
+// Holder is a process outside the broker that has a file locked, or open.
 type Holder struct {
 	PID     int32  // -1: somebody, who could not be found
 	UID     uint32 // effective; meaningless with PID -1
 	Command string // raw bytes of /proc/PID/comm, chosen by the process: the caller escapes them
-	Engine  string // "ofd", "flock", "posix" (a classic fcntl lock) or "lease"
-	Mode    Mode
+	Engine  string // "ofd", "flock", "posix" (a classic fcntl lock) or "lease", or OnlyOpen
+	Mode    Mode   // without a lock: Exclusive if it may write
 }
 
 // A search costs at most this, whatever the machine's users have opened; what is not found by then has PID -1.
@@ -31,14 +31,29 @@ const (
 	descriptorsBetweenNow = 16       // clock readings cost too
 )
 
+// OnlyOpen is the Engine of a Holder that has the file open and no lock on it.
+const OnlyOpen = "open"
+
 // Outside names the processes other than self that hold locks on a file on which self holds none (an OFD lock does not
 // say whose it is). It is for people: a process may end, and its number be taken, while it is read. Where the kernel does
 // not let us look (not root: other users' descriptors) the number in /proc/locks is believed, or PID is -1.
 //
 // Privileged: any user decides how many locks, processes and descriptors there are, and what his process is called.
 // Nothing is opened or followed but files of proc: stat(2) on another process's FUSE file could hang.
-func Outside(id ID, self int) ([]Holder, error) {
-	s := &search{id: id, self: int32(self), deadline: time.Now().Add(outsideTime), buf: make([]byte, outsideFdinfo)}
+func Outside(id ID, self int) ([]Holder, error) { return outsiders(id, false, self) }
+
+// Users is Outside for a file that is to be idle: it names those too who have the file open and no lock on it. ours are the
+// processes that are none of these, self first; the others are a keeper's, whose copies may live a moment longer than a hold.
+// Who has closed the file and left it mapped is not found, nor is an NFS server in the kernel.
+//
+// Privileged: as Outside.
+func Users(id ID, ours ...int) ([]Holder, error) { return outsiders(id, true, ours...) }
+
+func outsiders(id ID, opens bool, ours ...int) ([]Holder, error) {
+	s := &search{id: id, opens: opens, deadline: time.Now().Add(outsideTime), buf: make([]byte, outsideFdinfo)}
+	for _, pid := range ours {
+		s.ours = append(s.ours, int32(pid))
+	}
 	if err := s.readLocks(); err != nil {
 		return nil, err
 	}
@@ -46,7 +61,7 @@ func Outside(id ID, self int) ([]Holder, error) {
 		return nil, err
 	}
 	s.askNamed()
-	if len(s.lines) > 0 {
+	if s.wantsMore() {
 		s.askAll()
 	}
 	for _, l := range s.lines {
@@ -57,13 +72,19 @@ func Outside(id ID, self int) ([]Holder, error) {
 
 type search struct {
 	id       ID
-	self     int32
+	ours     []int32 // the first is ourselves
+	opens    bool    // who has it open counts, without a lock too
 	deadline time.Time
 	lines    []lockLine // of the file, their holders not found yet
 	// doubt: the device in a lock line is not st_dev here, so files of several subvolumes look alike.
 	doubt   bool
 	holders []Holder
 	buf     []byte
+}
+
+// wantsMore says that there may be somebody who is not found yet.
+func (s *search) wantsMore() bool {
+	return len(s.lines) > 0 || s.opens && len(s.holders) < outsideHolders
 }
 
 func (s *search) late() bool { return time.Now().After(s.deadline) }
@@ -144,7 +165,7 @@ func (s *search) askNamed() {
 		case s.late():
 			return
 		case !slices.Contains(s.lines, l): // found on the way
-		case l.pid == s.self:
+		case l.pid > 0 && l.pid == s.ours[0]:
 			s.resolve(l)
 		case l.pid <= 0:
 		case l.kind == "POSIX" && !s.doubt:
@@ -166,14 +187,14 @@ func (s *search) askAll() {
 		return
 	}
 	defer dir.Close()
-	for seen := 0; seen < outsideProcesses && len(s.lines) > 0; {
+	for seen := 0; seen < outsideProcesses && s.wantsMore(); {
 		names, err := dir.Readdirnames(256)
 		for _, name := range names {
 			pid, err := strconv.ParseInt(name, 10, 32)
-			if err != nil || int32(pid) == s.self {
+			if err != nil || slices.Contains(s.ours, int32(pid)) {
 				continue
 			}
-			if seen++; seen > outsideProcesses || len(s.lines) == 0 || s.late() {
+			if seen++; seen > outsideProcesses || !s.wantsMore() || s.late() {
 				return
 			}
 			s.ask(int32(pid))
@@ -190,7 +211,15 @@ func (s *search) resolve(l lockLine) {
 	}
 }
 
+// found adds a holder. Of one process that has the file both locked and open, the lock is told.
 func (s *search) found(h Holder) {
+	if h.PID >= 0 {
+		same := func(o Holder) bool { return o.PID == h.PID && (o.Engine == OnlyOpen || h.Engine == OnlyOpen) }
+		if h.Engine == OnlyOpen && slices.ContainsFunc(s.holders, same) {
+			return
+		}
+		s.holders = slices.DeleteFunc(s.holders, same)
+	}
 	if len(s.holders) < outsideHolders && !slices.Contains(s.holders, h) {
 		s.holders = append(s.holders, h)
 	}

@@ -192,7 +192,7 @@ func TestHolderThatCannotBeFoundIsStillSomebody(t *testing.T) {
 	must(t, unix.Stat(path, &st))
 	f := open(t, newOpener(t, path), path)
 	must(t, f.TryLock(Exclusive))
-	s := &search{id: f.ID, self: int32(os.Getpid()), deadline: time.Now().Add(outsideTime), buf: make([]byte, outsideFdinfo)}
+	s := &search{id: f.ID, ours: []int32{int32(os.Getpid())}, deadline: time.Now().Add(outsideTime), buf: make([]byte, outsideFdinfo)}
 	must(t, s.readLocks())
 	must(t, s.keepDevice())
 	s.askNamed()

@@ -87,13 +87,14 @@ func (p *outsider) tries(path, engine string, m Mode) string {
 // outsiderMain is the other end. Paths have no spaces in these tests.
 func outsiderMain() {
 	fd := -1
+	var mapped []byte
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		words := strings.Fields(in.Text())
 		var err error
 		switch words[0] {
 		case "open":
-			flags := map[string]int{"rw": unix.O_RDWR, "ro": unix.O_RDONLY, "dir": unix.O_DIRECTORY}[words[1]]
+			flags := map[string]int{"rw": unix.O_RDWR, "ro": unix.O_RDONLY, "wo": unix.O_WRONLY, "path": unix.O_PATH, "dir": unix.O_DIRECTORY}[words[1]]
 			fd, err = unix.Open(words[2], flags|unix.O_CLOEXEC, 0)
 		case "close":
 			err = unix.Close(fd)
@@ -118,6 +119,18 @@ func outsiderMain() {
 		case "ranges":
 			for at := int64(0); at < 10_000 && err == nil; at += 2 {
 				err = unix.FcntlFlock(uintptr(fd), unix.F_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1})
+			}
+		case "map": // and close: the mapping keeps the description
+			if mapped, err = unix.Mmap(fd, 0, 1, unix.PROT_READ, unix.MAP_SHARED); err == nil {
+				err = unix.Close(fd)
+			}
+		case "unmap":
+			err = unix.Munmap(mapped)
+		case "open-often": // waits out every lease that is in its way, as open(2) does
+			for n, _ := strconv.Atoi(words[1]); n > 0 && err == nil; n-- {
+				if fd, err = unix.Open(words[2], unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
+					err = unix.Close(fd)
+				}
 			}
 		case "lease":
 			_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_WRLCK)

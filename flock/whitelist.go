@@ -14,6 +14,7 @@ type Opener struct {
 	roots  map[string]*root // by path: the allow entries and the mount points below them
 	mounts *mountTable
 	tested *selfTests
+	probes *probes
 }
 
 // root is a place where opening starts. A path is opened from its longest root.
@@ -38,7 +39,7 @@ type hop struct {
 //
 // Privileged: whoever can write to a directory on the way to an entry chooses what is found there and below.
 func NewOpener(allow []string) (*Opener, []string, error) {
-	o := &Opener{roots: make(map[string]*root), mounts: newMountTable(), tested: newSelfTests()}
+	o := &Opener{roots: make(map[string]*root), mounts: newMountTable(), tested: newSelfTests(), probes: newProbes()}
 	if _, err := procSelfFD(); err != nil {
 		return nil, nil, err
 	}

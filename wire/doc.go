@@ -48,7 +48,8 @@
 //	  min       u8 nonzero           lowest and
 //	  max       u8                   highest protocol version the client speaks; min <= max
 //	Lock 0x02
-//	  mode      enum 2               1 exclusive, 2 shared
+//	  mode      enum 3               1 exclusive, 2 shared, 3 idle: exclusive, and only while nobody else has the file open
+//	                                 (only where Welcome says version 3)
 //	  wait      enum 3               1 block: wait for ever, 2 nonblock: answer busy at once, 3 timed
 //	  timeout   duration             only with timed: then the answer is timeout. 0 is "now or timeout"
 //	  life      enum 2               1 attached: ends with the connection, 2 detached: until it is unlocked
@@ -162,7 +163,7 @@
 //	  rests     set 4 nonzero        1 ofd, 2 flock, 4 idle, 8 guard
 //	  expires   time                 none: it does not
 //	Blocker
-//	  kind      enum 3               1 holder, 2 waiter ahead in the queue, 3 holder outside the broker
+//	  kind      enum 3               1 holder, 2 waiter ahead in the queue, 3 outside the broker: holds it, or has it open
 //	  hidden    bool                 the peer may not know who: all that follows is zero or empty
 //	  path      string 4095
 //	  uid       u32
@@ -170,10 +171,11 @@
 //	  pid       i32                  0 or less: not known
 //	  command   string 1024
 //	  since     time
-//	  reason    string 256
+//	  reason    string 256           outside the broker: empty, or "has it open" where that is all
 //	Row
 //	  kind      enum 5               1 holder, 2 waiter, 3 lost: held before a restart, not to be had again,
-//	                                 4 outside: a program that a waiter waits for, known by uid, pid and command,
+//	                                 4 outside: a program that a waiter waits for, known by uid, pid, command, and
+//	                                 reason as in Blocker,
 //	                                 5 orphan: held, and its client has not come back yet to a server that was
 //	                                 restarted, or the server's log does not know the hold. Where Welcome says
 //	                                 version 1, it is shown as a holder
@@ -181,7 +183,7 @@
 //	  dev       u64
 //	  ino       u64
 //	  path      string 4095
-//	  mode      enum 2               as in Lock; exclusive where it is not known
+//	  mode      enum 2               exclusive or shared, as in Lock; exclusive where it is not known
 //	  rests     set 4                as in Grant; may be empty
 //	  life      enum 2               as in Lock; attached where it is not known
 //	  uid       u32
@@ -254,6 +256,13 @@
 // answers Error conversion: unlock first. Unlock by path means this connection's hold of that path and the uid's detached
 // one with that tag; what is not locked is no error but a 0 in the answer.
 //
+// What a hold rests on is said in the answer: the locks of the kernel that were taken, and idle where, with these in hand, nobody
+// else had the file open for data. Exclusive locks of a sparsebundle wait for that by themselves, since some file servers show no
+// lock while they have one open; where it cannot be found out, for want of leases in the file system or of rights, they are granted
+// without, and do not say idle. A Lock with mode 3 asks for it of any regular file. It is answered Error unsupported where it
+// cannot be found out, of directories for instance, and Error conversion to an owner who holds the file without it. Whoever opens
+// the file later is kept out by the locks alone.
+//
 // Ids only grow, over all files and restarts of the server. Hand the id to whatever the lock protects, and let that refuse
 // a smaller one than it has seen: it is a fencing token.
 //
@@ -263,7 +272,7 @@
 //
 // # A connection that breaks
 //
-// This section is about version 2. Where Welcome says 1, the session ends with its connection, however that ends.
+// This section is about versions from 2 on. Where Welcome says 1, the session ends with its connection, however that ends.
 //
 // A server that is killed, upgraded or restarted takes its connections with it, but not the sessions: their attached holds,
 // and their places in the queues, are kept for 30 seconds, and nobody else gets in meanwhile. A client that

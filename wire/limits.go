@@ -6,7 +6,7 @@ import "time"
 // its message: Type.Version.
 const (
 	FirstVersion = 1
-	Version      = 2 // the highest; since it sessions can be resumed
+	Version      = 3 // the highest. Since 2 sessions can be resumed, since 3 a file can be asked for idle
 )
 
 // The limits of single values. A server repeats the first five in its Welcome.

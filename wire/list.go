@@ -20,8 +20,8 @@ type Rows struct {
 	Rows []Row
 }
 
-// Row is one holder or waiter of one file. Of a holder outside the broker only Kind, Dev, Ino, Path, UID, User, PID and
-// Command are known.
+// Row is one holder or waiter of one file. Of one outside the broker only Kind, Dev, Ino, Path, UID, User, PID, Command and
+// Reason are known.
 type Row struct {
 	Kind     RowKind
 	ID       uint64 // 0 for a waiter and outside
@@ -80,7 +80,7 @@ func (r *Row) append(e *encoder) {
 	e.u64(r.Dev)
 	e.u64(r.Ino)
 	e.str("path", r.Path, MaxPath)
-	e.enum("mode", uint8(r.Mode), uint8(endMode))
+	e.enum("mode", uint8(r.Mode), uint8(endHeldMode))
 	e.rests("rests", r.Rests)
 	e.enum("life", uint8(r.Life), uint8(endLife))
 	e.u32(r.UID)
@@ -105,7 +105,7 @@ func (r *Row) parse(d *decoder) {
 	r.Dev = d.u64("dev")
 	r.Ino = d.u64("ino")
 	r.Path = d.str("path", MaxPath)
-	r.Mode = Mode(d.enum("mode", uint8(endMode)))
+	r.Mode = Mode(d.enum("mode", uint8(endHeldMode)))
 	r.Rests = d.rests("rests")
 	r.Life = Life(d.enum("life", uint8(endLife)))
 	r.UID = d.u32("uid")

@@ -8,11 +8,23 @@ type Mode uint8
 const (
 	Exclusive Mode = iota + 1
 	Shared
+	Idle // of a Lock alone: exclusive, and only while nobody else has the file open. Of version 3
 	endMode
+
+	endHeldMode = Idle // what is held or waited for is exclusive or shared
 )
 
-// String gives "exclusive" or "shared".
-func (m Mode) String() string { return word(uint8(m), "exclusive", "shared") }
+// String gives "exclusive", "shared" or "idle".
+func (m Mode) String() string { return word(uint8(m), "exclusive", "shared", "idle") }
+
+// Version gives the version of the protocol that introduced the mode. A Lock with it is sent only where that version or a
+// higher one was agreed on.
+func (m Mode) Version() uint8 {
+	if m == Idle {
+		return 3
+	}
+	return FirstVersion
+}
 
 // Wait is what to do while a file is locked by somebody else.
 type Wait uint8
@@ -58,7 +70,7 @@ type BlockerKind uint8
 const (
 	Holder  BlockerKind = iota + 1 // holds the lock
 	Waiter                         // is ahead in the queue
-	Outside                        // holds a lock of the kernel's, taken without the broker
+	Outside                        // holds a lock of the kernel's, taken without the broker, or has the file open
 	endBlockerKind
 )
 
@@ -72,7 +84,7 @@ const (
 	RowHolder RowKind = iota + 1
 	RowWaiter
 	RowLost    // held before lockerd was restarted, and could not be had again
-	RowOutside // holds a lock of the kernel's, taken without the broker, that somebody here waits for
+	RowOutside // holds a lock of the kernel's, taken without the broker, or has the file open; somebody here waits for it
 	// RowOrphan: held, and its client has not come back yet to a lockerd that was restarted, or the log does not know the hold. Only
 	// for peers of version 2.
 	RowOrphan

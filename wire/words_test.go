@@ -11,7 +11,7 @@ import (
 
 func TestEveryValueHasItsWord(t *testing.T) {
 	for want, v := range map[string]fmt.Stringer{
-		"exclusive": Exclusive, "shared": Shared, "block": Block, "nonblock": NonBlock, "timed": Timed, "attached": Attached,
+		"exclusive": Exclusive, "shared": Shared, "idle": Idle, "block": Block, "nonblock": NonBlock, "timed": Timed, "attached": Attached,
 		"detached": Detached, "path": ByPath, "id": ByID, "all": ByAll, "busy": CodeBusy, "denied": CodeDenied,
 		"timeout": CodeTimeout, "deadlock": CodeDeadlock, "quota": CodeQuota, "invalid": CodeInvalid, "not-found": CodeNotFound,
 		"unsupported": CodeUnsupported, "conversion": CodeConversion, "canceled": CodeCanceled, "unavailable": CodeUnavailable,

@@ -263,7 +263,7 @@ func (f *fakeLockerd) queued(w *fakeWaiter) *wire.Queued {
 			case strings.Contains(h.path, "hidden"):
 				b = wire.Blocker{Kind: wire.Holder, Hidden: true}
 			case strings.Contains(h.path, "outside"):
-				b = wire.Blocker{Kind: wire.Outside, Path: h.path, UID: 1003, PID: 2231, Command: "smbd"}
+				b = wire.Blocker{Kind: wire.Outside, Path: h.path, UID: 1003, PID: 2231, Command: "smbd", Reason: h.lock.Reason}
 			}
 			q.Blockers = append(q.Blockers, b)
 		}
@@ -288,6 +288,9 @@ func (f *fakeLockerd) grant(w *fakeWaiter) bool {
 	var fresh []*fakeHold
 	for _, path := range w.lock.Paths {
 		grant := wire.Grant{Rests: wire.RestOFD | wire.RestFlock}
+		if w.lock.Mode == wire.Idle || strings.Contains(path, "known.sparsebundle") {
+			grant.Rests |= wire.RestIdle
+		}
 		if i := slices.IndexFunc(f.holds, func(h *fakeHold) bool { return h.path == path }); i >= 0 {
 			h := f.holds[i]
 			if h.bob || h.ending || w.lock.Life == wire.Attached || h.session != nil || h.tag != w.lock.Tag {
@@ -314,6 +317,14 @@ func (f *fakeLockerd) grant(w *fakeWaiter) bool {
 	}
 	w.s.say(w.id, g)
 	return true
+}
+
+// heldMode is what a Lock's mode becomes.
+func heldMode(m *wire.Lock) wire.Mode {
+	if m.Mode == wire.Idle {
+		return wire.Exclusive
+	}
+	return m.Mode
 }
 
 func (f *fakeLockerd) unlock(s *fakeSession, m *wire.Unlock) (ids []uint64) {
@@ -360,7 +371,7 @@ func (f *fakeLockerd) rows(all bool) (rows []wire.Row) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i, h := range f.holds {
 		r := wire.Row{
-			Kind: wire.RowHolder, ID: h.id, Dev: 1, Ino: uint64(i + 1), Path: h.path, Mode: h.lock.Mode, Rests: wire.RestOFD | wire.RestFlock,
+			Kind: wire.RowHolder, ID: h.id, Dev: 1, Ino: uint64(i + 1), Path: h.path, Mode: heldMode(h.lock), Rests: wire.RestOFD | wire.RestFlock,
 			Life: h.lock.Life, UID: 1001, User: "alice", PID: 77, Command: "locker", Tag: h.tag, Reason: h.lock.Reason, Since: at, Mine: !h.bob, Ending: h.ending,
 		}
 		if h.bob {
@@ -372,7 +383,7 @@ func (f *fakeLockerd) rows(all bool) (rows []wire.Row) {
 	}
 	for i, w := range f.waiters {
 		rows = append(rows, wire.Row{
-			Kind: wire.RowWaiter, Dev: 1, Ino: 1, Path: w.lock.Paths[0], Mode: w.lock.Mode, Life: w.lock.Life,
+			Kind: wire.RowWaiter, Dev: 1, Ino: 1, Path: w.lock.Paths[0], Mode: heldMode(w.lock), Life: w.lock.Life,
 			UID: 1001, User: "alice", PID: 78, Command: "locker", Since: at, Position: uint32(i + 1), Mine: true,
 		})
 	}

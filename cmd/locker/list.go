@@ -132,7 +132,7 @@ func gather(rows []client.Row) []*locked {
 func listRow(r client.Row, now time.Time) []string {
 	if r.Kind == wire.RowOutside {
 		return []string{
-			orDash(r.Path), stateOutside, "-", outsideUser(r), numberOrDash(uint64(max(r.PID, 0))), orDash(brief(r.Command)), "-", "-", "-", "-", "",
+			orDash(r.Path), stateOutside, "-", outsideUser(r), numberOrDash(uint64(max(r.PID, 0))), orDash(brief(r.Command)), "-", "-", "-", "-", listNote(r, now),
 		}
 	}
 	state := stateHeld

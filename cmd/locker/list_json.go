@@ -48,6 +48,7 @@ func listObject(files []*locked) *object {
 			o.text("user", r.User)
 			o.signed("pid", int64(r.PID))
 			o.text("command", r.Command)
+			o.text("reason", r.Reason)
 			o.close('}')
 		}
 		o.close(']')

@@ -13,7 +13,7 @@ import (
 func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 	now := time.Now()
 	waiter := client.Row{Kind: wire.RowWaiter, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Shared, Life: wire.Attached, User: "alice", UID: 1001, PID: 77, Since: now, Position: 1}
-	outside := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 2231, Command: "smbd \x1b"}
+	outside := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 2231, Command: "smbd \x1b", Reason: "has it open"}
 	nobody := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 3, Path: "/b", Mode: wire.Exclusive, Life: wire.Attached}
 	strange := client.Row{Kind: wire.RowOrphan + 1, Dev: 1, Ino: 4, Path: "/c"}
 	orphan := client.Row{Kind: wire.RowOrphan, ID: 9, Dev: 1, Ino: 5, Path: "/d", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 5, Since: now}
@@ -25,7 +25,7 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 		}
 	}
 	want := []string{
-		`/a outside - bob 2231 "smbd \x1b" - - - - `,
+		`/a outside - bob 2231 "smbd \x1b" - - - - has it open`,
 		`/a waits 1 shared alice 77 - ` + clock(now, now) + ` - attached - `,
 		`/b outside - - - - - - - - `,
 		`/d orphan exclusive bob 5 - ` + clock(now, now) + ` 9 attached - `,
@@ -41,6 +41,7 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 			Outside    []struct {
 				UID, PID      int
 				User, Command string
+				Reason        string
 			}
 		}
 	}
@@ -55,7 +56,7 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 	if d := list.Locks[2]; len(d.Holders) != 1 || !d.Holders[0].Orphan {
 		t.Errorf("the orphan is %+v", d)
 	}
-	if o := a.Outside[0]; o.UID != 1002 || o.PID != 2231 || o.User != "bob" || o.Command != "smbd \x1b" {
+	if o := a.Outside[0]; o.UID != 1002 || o.PID != 2231 || o.User != "bob" || o.Command != "smbd \x1b" || o.Reason != "has it open" {
 		t.Errorf("outside is %+v", o)
 	}
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,12 +16,13 @@ import (
 
 // asking are the flags of 'lock' and 'run' that say how to ask.
 type asking struct {
-	shared, nonblock bool
-	timeout, reason  string
+	shared, idle, nonblock bool
+	timeout, reason        string
 }
 
 func (a *asking) flags(c *cli, f *pflag.FlagSet) {
 	f.BoolVarP(&a.shared, "shared", "s", false, flagShared)
+	f.BoolVar(&a.idle, "idle", false, flagIdle)
 	f.BoolVarP(&a.nonblock, "nonblock", "n", false, flagNonblock)
 	f.StringVarP(&a.timeout, "timeout", "w", "", flagTimeout)
 	f.StringVar(&a.reason, "reason", "", flagReason)
@@ -28,8 +31,11 @@ func (a *asking) flags(c *cli, f *pflag.FlagSet) {
 
 // request makes a request for paths, as typed.
 func (a *asking) request(c *cli, f *pflag.FlagSet, paths []string) (client.Request, error) {
-	r := client.Request{Mode: client.Exclusive, NoWait: a.nonblock, Reason: a.reason}
+	r := client.Request{Mode: client.Exclusive, Idle: a.idle, NoWait: a.nonblock, Reason: a.reason}
 	if a.shared {
+		if a.idle {
+			return r, &usageError{text: wordsSharedIdle}
+		}
 		r.Mode = client.Shared
 	}
 	if f.Changed("conflict-exit-code") && (c.conflict < 0 || c.conflict > 255) {
@@ -78,7 +84,7 @@ func (c *cli) lockCommand() *cobra.Command {
 	var how asking
 	var ttl, tag string
 	var cmd *cobra.Command
-	cmd = c.command("lock [-s] [-n | -w DUR] [--ttl DUR] [--tag T] [--reason TEXT] PATH...", wordsLock, wordsLockLong,
+	cmd = c.command("lock [-s | --idle] [-n | -w DUR] [--ttl DUR] [--tag T] [--reason TEXT] PATH...", wordsLock, wordsLockLong,
 		func(ctx context.Context, args []string) error {
 			r, err := how.request(c, cmd.Flags(), args)
 			if err != nil {
@@ -101,6 +107,7 @@ func (c *cli) lockCommand() *cobra.Command {
 				return err
 			}
 			c.printGrants(lock.Holds())
+			c.warnUnseen(lock.Holds())
 			return nil
 		})
 	how.flags(c, cmd.Flags())
@@ -160,6 +167,28 @@ func (w *waiting) verdict(conn *client.Client, lock *client.Lock, err error) err
 		}
 	}
 	return signalError{sig}
+}
+
+// warnUnseen says which of the locks a file server may have passed by without seeing them.
+func (c *cli) warnUnseen(holds []client.Hold) {
+	for _, h := range holds {
+		if h.Rests&(client.RestIdle|client.RestGuard) == 0 && isBundle(h.Path) {
+			c.say.warning(sayUnseen(h.Path))
+		}
+	}
+}
+
+// isBundle says that the path is a sparsebundle's or its token's, by its name or, if we may look there, by what it holds.
+func isBundle(path string) bool {
+	if strings.HasSuffix(strings.TrimSuffix(path, "/token"), ".sparsebundle") {
+		return true
+	}
+	for _, part := range []string{"token", "bands", "Info.plist"} {
+		if _, err := os.Lstat(path + "/" + part); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *cli) printGrants(holds []client.Hold) {

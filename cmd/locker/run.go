@@ -28,7 +28,7 @@ func (c *cli) runCommand() *cobra.Command {
 	var how asking
 	var onLoss string
 	var cmd *cobra.Command
-	cmd = c.command("run [-s] [-n | -w DUR] [--reason TEXT] [--on-loss kill|warn] PATH... -- COMMAND [ARG...]",
+	cmd = c.command("run [-s | --idle] [-n | -w DUR] [--reason TEXT] [--on-loss kill|warn] PATH... -- COMMAND [ARG...]",
 		wordsRun, wordsRunLong, func(ctx context.Context, args []string) error {
 			dash := cmd.ArgsLenAtDash()
 			switch {
@@ -113,6 +113,7 @@ func (j *job) run(ctx context.Context, r client.Request) error {
 	if err := w.verdict(conn, lock, err); err != nil {
 		return err
 	}
+	j.c.warnUnseen(lock.Holds())
 	child, err := start(j.path, j.argv, environment(lock), alone, !j.warnOnly)
 	if err != nil {
 		j.release(lock)

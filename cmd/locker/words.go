@@ -71,6 +71,7 @@ there is any problem.`
 // Flags.
 const (
 	flagShared   = "share the lock with others who do"
+	flagIdle     = "only when nobody else has the files open; a sparsebundle waits for that anyway"
 	flagNonblock = "do not wait: exit with 120 when it is busy"
 	flagTimeout  = "wait at most `DUR` (30s, 5m; a bare number is seconds), then exit with 124"
 	flagTTL      = "release it by itself after `DUR`"
@@ -103,6 +104,7 @@ const (
 	wordsEmptyPath   = "the path is empty"
 	wordsNoDirectory = "the current directory cannot be reached by a path; give absolute paths"
 	wordsWaitTwice   = "--nonblock and --timeout exclude each other"
+	wordsSharedIdle  = "--shared and --idle exclude each other: who shares the lock may have the file open"
 	wordsNoDash      = "no command given: it goes behind '--'"
 	wordsNoReason    = "--reason is needed: it is told to the holder, and recorded"
 	wordsPickOne     = "give either files, --id or --all"

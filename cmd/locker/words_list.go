@@ -16,7 +16,7 @@ const (
 	stateWaits   = "waits "
 	stateOrphan  = "orphan" // held, and its client has not come back yet to a lockerd that was restarted, or the log does not know it
 	stateLost    = "lost"
-	stateOutside = "outside" // the kernel's lock of a program that does not go through lockerd
+	stateOutside = "outside" // a program that does not go through lockerd has it locked, or open
 )
 
 // listNote is the last column of a list: the reason, and what is odd about the row.

@@ -155,6 +155,11 @@ func sayGrant(h client.Hold) string {
 	return line
 }
 
+// sayUnseen is the warning for a bundle that was locked, and of which it is not known that nobody has it open.
+func sayUnseen(path string) string {
+	return shown(path) + ": a Samba Time Machine share does not see these locks, and lockerd cannot tell whether somebody has it open"
+}
+
 func sayReleased(what string) string { return "released " + what }
 func sayNotLocked(path string) string {
 	return "not locked " + shown(path)

@@ -180,7 +180,7 @@ sed 's/^/    /' lockerd.log
 
 heading "A Mac's bundle is locked, while its file server goes on running"
 step $a 0 locker lock --reason 'nightly restic' $bundle
-says 'rests=ofd,flock$'
+says 'rests=ofd,flock,idle$'
 step $a 0 locker list
 says 'held .*nightly restic$'
 

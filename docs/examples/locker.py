@@ -29,7 +29,7 @@ import time
 # The tables of wire/doc.go, without their last column. A test compares the two.
 SPEC = """
 Hello 0x01: min u8 nonzero, max u8
-Lock 0x02: mode enum 2, wait enum 3, timeout duration, life enum 2, ttl duration, grace duration 30s, tag string 64, reason string 256, paths list 64 name 4095
+Lock 0x02: mode enum 3, wait enum 3, timeout duration, life enum 2, ttl duration, grace duration 30s, tag string 64, reason string 256, paths list 64 name 4095
 Unlock 0x03: by enum 3, tag string 64, any_tag bool, id u64, paths list 64 name 4095
 Cancel 0x04: target u32 nonzero
 Where 0x05: target u32 nonzero
@@ -63,7 +63,7 @@ Allowance: paths list 1024 name 4095, can list 64 name 1024, max_hold duration, 
 """
 
 VERSION = 1  # that we speak
-LATEST = 2  # that the tables know
+LATEST = 3  # that the tables know
 MAX_FRAME = 65536
 INTEGERS = {"u8": ">B", "u16": ">H", "u32": ">I", "u64": ">Q", "i32": ">i", "duration": ">Q", "time": ">q"}
 CODES = ("busy denied timeout deadlock quota invalid not-found unsupported conversion canceled unavailable internal"
