@@ -78,12 +78,15 @@ func (s *site) serve() {
 			s.t.Errorf("lockerd: %v", err)
 		}
 	})
-	for end := time.Now().Add(patience); ; {
-		if s.locker("status").Run() == nil {
-			return
-		}
+	s.until("lockerd serves", func() bool { return s.locker("status").Run() == nil })
+}
+
+// until waits for something.
+func (s *site) until(what string, is func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(patience); !is(); {
 		if time.Now().After(end) {
-			s.t.Fatal("lockerd does not serve")
+			s.t.Fatalf("not within %v: %s", patience, what)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

@@ -2,6 +2,7 @@ package fileservers
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -96,5 +97,38 @@ func TestATruncatingOpenEmptiesATokenWhoeverHoldsIt(t *testing.T) {
 		if st, err := os.Stat(filepath.Join(s.bundle(), "token")); err != nil || st.Size() != 0 {
 			t.Errorf("%s: %v, %v bytes: the guide is wrong", set.name, err, st.Size())
 		}
+	}
+}
+
+// In reverse: whatever the share's settings and the client's open, a bundle in use is not had, and is had as soon as it is not.
+func TestABundleThatAMacHasOpenIsNotHeld(t *testing.T) {
+	needSamba(t)
+	for _, set := range settings {
+		t.Run(set.name, func(t *testing.T) {
+			s := newSite(t)
+			m := startSmbd(t, s.dir, set).dial(t)
+			for _, v := range verbs {
+				status, handle := m.asks("open mac.sparsebundle/token %s %s %s", v.access, v.sharing, v.how)
+				if status != "OK" {
+					t.Fatalf("%s: open: %s", v.name, status)
+				}
+				out, err := s.locker("lock", "-n", s.bundle()).CombinedOutput()
+				if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 120 || !strings.Contains(string(out), "smbd") {
+					t.Errorf("%s: locker lock -n: %v\n%s", v.name, err, out)
+				}
+				waits := s.locker("run", "-w", "5m", s.bundle(), "--", "true")
+				must(t, waits.Start())
+				s.until("it waits", func() bool { return strings.Contains(s.do(s.locker("list", "--all")), "waits 1") })
+				if status, _ := m.asks("close %s", handle); status != "OK" {
+					t.Errorf("%s: close: %s", v.name, status)
+				}
+				if err := waits.Wait(); err != nil {
+					t.Errorf("%s: locker run after the close: %v", v.name, err)
+				}
+			}
+			if out := s.do(s.locker("lock", s.bundle())); !strings.Contains(out, "idle") {
+				t.Errorf("it does not rest on idle: %s", out)
+			}
+		})
 	}
 }
