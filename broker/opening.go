@@ -26,6 +26,10 @@ func (b *Broker) openFiles(ctx context.Context, r *request) (files []*flock.File
 	_, m := modeOf(r.msg.Mode)
 	opened := make([]*flock.File, len(r.msg.Paths))
 	for i, path := range r.msg.Paths {
+		if before := slices.Index(r.msg.Paths[:i], path); before >= 0 { // each open of a file keeps those from it who want it idle
+			opened[i] = opened[before]
+			continue
+		}
 		d := &r.decisions[i]
 		f, err := r.regime.opener.Open(path, flock.Want{Mode: m, Hardlinks: d.Hardlinks, Engines: flock.Engines(d.Engines), Idle: r.idle})
 		if err != nil {
@@ -50,9 +54,11 @@ func arrange(opened []*flock.File) (files []*flock.File, slot []int) {
 	slices.SortStableFunc(files, func(a, b *flock.File) int { return compareKeys(keyOf(a.ID), keyOf(b.ID)) })
 	kept := files[:1]
 	for _, f := range files[1:] {
-		if f.ID == kept[len(kept)-1].ID {
+		switch last := kept[len(kept)-1]; {
+		case f == last:
+		case f.ID == last.ID:
 			f.Close()
-		} else {
+		default:
 			kept = append(kept, f)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"locker/flock"
 	"locker/wire"
 )
 
@@ -179,5 +180,34 @@ func TestEveryKindOfPathGetsItsCodeAndNothingOfTheFilesChanges(t *testing.T) {
 	r.settles(base)
 	if after := tree(t, r.files); after != before {
 		t.Errorf("the files have changed\nbefore\n%s\nafter\n%s", before, after)
+	}
+}
+
+// One path that is named often is opened once: 64 opens of a file would keep those from it who want nobody else to have it open.
+func TestAPathThatIsNamedOftenIsOpenedOnce(t *testing.T) {
+	r := newRig(t, nil)
+	a, b := r.file("a"), r.file("b")
+	opener := r.b.rules.Load().opener
+	var opened []*flock.File
+	for _, path := range []string{b, a} {
+		f, err := opener.Open(path, flock.Want{Mode: flock.Exclusive})
+		must(t, err)
+		opened = append(opened, f, f, f)
+	}
+	files, slot := arrange(opened)
+	if len(files) != 2 || files[0].FD() < 0 || files[1].FD() < 0 {
+		t.Fatalf("%+v", files)
+	}
+	for i, f := range opened {
+		if files[slot[i]] != f {
+			t.Errorf("path %d leads to file %d", i, slot[i])
+		}
+	}
+	for _, f := range files {
+		must(t, f.Close())
+	}
+	g := r.dial().granted(attached(a, a, b, a))
+	if g[0].ID != g[1].ID || g[1].ID != g[3].ID || g[0].ID == g[2].ID {
+		t.Errorf("%+v", g)
 	}
 }

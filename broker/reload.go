@@ -62,6 +62,7 @@ func (b *Broker) reloadLocked(ctx context.Context) (lines []string, again bool, 
 		return nil, false, err
 	}
 	old := b.rules.Load()
+	opener.Follow(old.opener)
 	lines = policy.Diff(old.policy)
 	for _, w := range warnings {
 		b.logger.Warn("whitelist entry", "problem", w)

@@ -69,12 +69,12 @@ func TestAClientThatDoesNotReadIsClosedAndTheOthersAreServed(t *testing.T) {
 	var wg sync.WaitGroup
 	closed := make(chan struct{})
 	wg.Go(func() {
+		defer close(closed) // also if one is not
 		for i, p := range greedy {
 			if i%2 == 0 { // the lists: each is more than a socket takes
 				eventually(t, "a client that reads no list is closed", func() bool { return r.isGone(p) })
 			}
 		}
-		close(closed)
 	})
 	served := 0
 	for done := false; !done; served++ {

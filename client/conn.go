@@ -103,6 +103,10 @@ func (c *Client) enter(k *call, m wire.Message) error {
 	if c.err != nil {
 		return c.err
 	}
+	// Under mu: else an older lockerd may take the place of this one in between, to which the frame is none, and hangs up.
+	if m, ok := m.(*wire.Lock); ok && c.welcome.Version < m.Mode.Version() {
+		return refusal(tooOld())
+	}
 	for {
 		c.last++
 		if _, taken := c.calls[c.last]; c.last > greeting && !taken { // 0 is for events

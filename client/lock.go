@@ -92,9 +92,6 @@ func (c *Client) Lock(ctx context.Context, req Request) (*Lock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if c.Welcome().Version < m.Mode.Version() {
-		return nil, refusal(tooOld())
-	}
 	k := newCall()
 	k.request = &req
 	if err := c.send(k, m); err != nil {

@@ -34,6 +34,9 @@ type hop struct {
 	want      mountID
 }
 
+// Follow has o know of the probes of the Opener that it replaces, of which files may still be open. Before o is used.
+func (o *Opener) Follow(old *Opener) { o.probes = old.probes }
+
 // NewOpener takes the whitelist: absolute clean paths of files or directories, which need not exist yet. The warnings
 // are sentences for the log: entries that cannot work as they are, or that others can redirect, and mounts not entered.
 //

@@ -42,14 +42,15 @@
 //
 // # Requests
 //
-// What clients send. "only with" means: else zero, empty or false. "version 2": only where Welcome says that version.
+// What clients send. "only with" means: else zero, empty or false. "version 2": only where Welcome says that
+// version or a higher one.
 //
 //	Hello 0x01
 //	  min       u8 nonzero           lowest and
 //	  max       u8                   highest protocol version the client speaks; min <= max
 //	Lock 0x02
 //	  mode      enum 3               1 exclusive, 2 shared, 3 idle: exclusive, and only while nobody else has the file open
-//	                                 (only where Welcome says version 3)
+//	                                 (version 3)
 //	  wait      enum 3               1 block: wait for ever, 2 nonblock: answer busy at once, 3 timed
 //	  timeout   duration             only with timed: then the answer is timeout. 0 is "now or timeout"
 //	  life      enum 2               1 attached: ends with the connection, 2 detached: until it is unlocked

@@ -86,7 +86,7 @@ const (
 	RowLost    // held before lockerd was restarted, and could not be had again
 	RowOutside // holds a lock of the kernel's, taken without the broker, or has the file open; somebody here waits for it
 	// RowOrphan: held, and its client has not come back yet to a lockerd that was restarted, or the log does not know the hold. Only
-	// for peers of version 2.
+	// for peers of version 2 or a higher one.
 	RowOrphan
 	endRowKind
 )
