@@ -217,6 +217,32 @@ func TestASetIsGrantedWhenAllOfItIsIdle(t *testing.T) {
 	rest(t, grants(t, p.answer(id)), idleRests)
 }
 
+// Both are pending, since their owner has a file of theirs and each waits for another one. Then he lets go of it.
+func TestClaimsThatTheirOwnerHasMadeShareAFileAreGrantedAllTheSame(t *testing.T) {
+	for name, as := range map[string]func(*wire.Lock) *wire.Lock{"idle": idly, "plain": func(m *wire.Lock) *wire.Lock { return m }} {
+		r := newRig(t, nil)
+		a, b, c := r.file("a"), r.file("b"), r.file("c")
+		first, second := startChild(t, "flock", b), startChild(t, "flock", c)
+		p := r.dial3()
+		held := p.granted(as(attached(a)))
+		ids := []uint32{p.send(as(attached(a, b))), p.send(as(attached(a, c)))}
+		for _, id := range ids {
+			p.queued(id)
+		}
+		p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: held[0].ID}))
+		first.end()
+		second.end()
+		for _, id := range ids {
+			g := grants(t, p.answer(id))
+			if name == "idle" {
+				rest(t, g, idleRests)
+			}
+		}
+		p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{a, b, c}}))
+		r.checkReplay()
+	}
+}
+
 // A hold that is let go leaves its copy in the keeper for as long as that takes to read of it; and a request that does not want to
 // wait has its file open for a moment.
 func TestWhatWeHaveOpenOurselvesForAMomentIsNotInUse(t *testing.T) {
