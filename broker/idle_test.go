@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"locker/audit"
+	"locker/flock"
 	"locker/wire"
 )
 
@@ -321,6 +322,29 @@ func TestWhatAHoldRestsOnIsInItsCopyToo(t *testing.T) {
 	rows := p.rowsOf(p.send(&wire.List{}))
 	if len(rows) != 1 || rows[0].Rests != idleRests {
 		t.Errorf("%+v", rows)
+	}
+}
+
+func TestOnlyWhatRestedOnIdleIsAskedAgain(t *testing.T) {
+	both := []string{"ofd", "flock"}
+	idle := append(slices.Clone(both), "idle")
+	strict, lenient, never := flock.Want{Idle: true}, flock.Want{}, flock.Want{InUse: true}
+	for _, c := range []struct {
+		path, target string
+		rests        []string
+		want         flock.Want
+	}{
+		{"/f", "", idle, strict},
+		{"/f", "", both, never},
+		{"/b.sparsebundle", "/b.sparsebundle/token", idle, lenient},
+		{"/b.sparsebundle", "/b.sparsebundle/token", both, never},
+		{"/b.sparsebundle/token", "", idle, lenient},
+		{"/b.sparsebundle/token", "", both, never},
+	} {
+		c.want.Mode, c.want.Hardlinks, c.want.Engines = flock.Exclusive, true, flock.OFD|flock.BSD
+		if got := wantAgain(&audit.Record{Path: c.path, Target: c.target, Rests: c.rests, Mode: "exclusive"}); got != c.want {
+			t.Errorf("%s on %v: got %+v, want %+v", c.path, c.rests, got, c.want)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		x.record(g, audit.EventExpire, leaseOver)
 		return true
 	}
-	f, text, err := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g), Idle: restsOnIdle(&g) && g.Target == ""}) // a bundle asks by itself
+	f, text, err := x.lockAgain(&g, wantAgain(&g))
 	if f == nil {
 		if pidfd >= 0 {
 			unix.Close(pidfd)
@@ -100,6 +100,13 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 	return true
 }
 
+// wantAgain is what a hold of the log is claimed again with. Whether others have the file open is asked anew if it rested on that, and
+// never else. Where it cannot be found out any more a bundle's is held without, as when it was granted.
+func wantAgain(g *audit.Record) flock.Want {
+	idle, bundle := restsOnIdle(g), g.Target != "" || flock.IsToken(g.Path)
+	return flock.Want{Mode: modeOfRecord(g), Hardlinks: true, Engines: enginesOf(g), Idle: idle && !bundle, InUse: !idle}
+}
+
 func enginesOf(g *audit.Record) (e flock.Engines) {
 	for _, r := range g.Rests {
 		switch r {
@@ -112,8 +119,7 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 	return e
 }
 
-// restsOnIdle reports whether nobody else had the file open when it was granted. Claimed again it is asked anew: who has opened it
-// meanwhile has it.
+// restsOnIdle reports whether nobody else had the file open when it was granted.
 func restsOnIdle(g *audit.Record) bool { return slices.Contains(g.Rests, wire.RestIdle.Names()[0]) }
 
 // networkPatience is how long one hold on a network file system may keep lockerd from starting.
