@@ -23,6 +23,12 @@ const (
 	roundPause = 2 * time.Millisecond
 )
 
+// What the record of a hold says that is claimed again.
+const (
+	claimedAgain = "claimed again"
+	againInUse   = "claimed again, while somebody has it open: it does not rest on idle any more"
+)
+
 const triedAgain = "files of locks are in use; tried again"
 
 // fromLogAll deals with all holds of the log that the keeper does not have.
@@ -67,7 +73,12 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		x.record(g, audit.EventExpire, leaseOver)
 		return true
 	}
-	f, text, err := x.lockAgain(&g, wantAgain(&g))
+	again, want := claimedAgain, wantAgain(&g)
+	f, text, err := x.lockAgain(&g, want)
+	if last && errors.Is(err, flock.ErrInUse) { // perhaps the holder's own job: that it is open does not make the lock another's
+		again, want.InUse = againInUse, true
+		f, text, err = x.lockAgain(&g, want)
+	}
 	if f == nil {
 		if pidfd >= 0 {
 			unix.Close(pidfd)
@@ -95,7 +106,7 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		x.awaitAsker(info)
 	}
 	x.enterRestored(h, info, nil)
-	x.record(g, audit.EventResume, "claimed again")
+	x.record(g, audit.EventResume, again)
 	x.fresh = append(x.fresh, h)
 	return true
 }
