@@ -349,6 +349,72 @@ func TestOnlyWhatRestedOnIdleIsAskedAgain(t *testing.T) {
 	}
 }
 
+// Whoever waits until a file is idle has it for himself, and a service may have it open for ever.
+func TestABreakEndsTheWaitThatKeepsOthersFromAFileThatIsOpen(t *testing.T) {
+	r := newRig(t, nil)
+	base := r.atRest()
+	path, free := r.file("file"), r.file("free")
+	reads := startChild(t, "reader", path)
+	p, q := r.dial3(), r.dial3()
+	asks := p.send(idly(attached(path, free)))
+	p.queued(asks)
+	waits := q.send(attached(path))
+	q.queued(waits)
+	rel, ok := q.answer(q.send(&wire.Break{By: wire.ByPath, Path: path, Reason: "nightly"})).(*wire.Released)
+	if !ok || len(rel.IDs) != 1 {
+		t.Fatalf("%+v", rel)
+	}
+	if e := asError(t, p.answer(asks)); e.Code != wire.CodeCanceled || !strings.Contains(e.Text, "break") {
+		t.Errorf("%+v", e)
+	}
+	grants(t, q.answer(waits))
+	recs := r.records(audit.EventCancel)
+	if len(recs) != 1 || recs[0].Seq != rel.IDs[0] || recs[0].By == "" || recs[0].Reason != "nightly" || recs[0].Path != path {
+		t.Errorf("recorded: %+v", recs)
+	}
+	r.checkReplay()
+	reads.end()
+	p.conn.Close()
+	q.conn.Close()
+	r.settles(base)
+}
+
+func TestABreakOfAHoldLetsThoseInWhoWaitedForItToBeIdle(t *testing.T) {
+	r := newRig(t, nil)
+	path := r.file("file")
+	p, q := r.dial3(), r.dial3()
+	p.granted(attached(path))
+	waits := q.send(idly(attached(path)))
+	q.queued(waits)
+	p.answer(p.send(&wire.Break{By: wire.ByPath, Path: path, Reason: "now"}))
+	rest(t, grants(t, q.answer(waits)), idleRests)
+}
+
+func TestOnlyWhoMayBreakTheHoldEndsTheWaitForAnIdleFile(t *testing.T) {
+	needRoot(t, "two users")
+	r := newRig(t, twoUsers)
+	a, b := r.dialAs(alice), r.dialAs(bob)
+	for _, dir := range []string{"mine", "yours"} {
+		must(t, os.Mkdir(r.files+"/"+dir, 0o755))
+		bundle := r.bundle(dir+"/b.sparsebundle", "token")
+		mac := startChild(t, "reader", bundle+"/token")
+		waits := b.send(attached(bundle)) // which asks by itself
+		b.queued(waits)
+		got := a.answer(a.send(&wire.Break{By: wire.ByPath, Path: bundle, Reason: "x"}))
+		if dir == "mine" {
+			if e := asError(t, b.answer(waits)); e.Code != wire.CodeCanceled {
+				t.Errorf("%+v", e)
+			}
+		} else if e := asError(t, got); e.Code != wire.CodeDenied {
+			t.Errorf("%+v", e)
+		}
+		mac.end()
+		if dir == "yours" {
+			grants(t, b.answer(waits))
+		}
+	}
+}
+
 // It may be the holder's own job that has it open. A hold is lost to another lock, not to that.
 func TestWhatIsClaimedAgainWhileItIsOpenIsHeldWithoutIdle(t *testing.T) {
 	r := newRig(t, nil)
