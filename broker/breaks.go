@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"locker/audit"
@@ -9,7 +10,8 @@ import (
 	"locker/wire"
 )
 
-// breakLock works on a Break request: somebody with the permission ends other people's holds.
+// breakLock works on a Break request: somebody with the permission ends other people's holds. By path also the claims that stand before
+// the file until it is idle, since nobody else gets it meanwhile: see endIdleWaits.
 func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.Break) {
 	who := s.identify()
 	if m.By == wire.ByPath {
@@ -69,6 +71,12 @@ func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.B
 		seq = max(seq, b.clear(l, who))
 		answer.IDs = append(answer.IDs, l.id)
 	}
+	if m.By == wire.ByPath {
+		for _, n := range b.endIdleWaits(m, who) {
+			seq = max(seq, n)
+			answer.IDs = append(answer.IDs, n)
+		}
+	}
 	losses := b.lossesOf(append(graced, taken...), wire.Broken, who.name(), m.Reason)
 	b.mu.Unlock()
 	for _, h := range taken {
@@ -82,6 +90,27 @@ func (b *Broker) breakLock(ctx context.Context, s *session, id uint32, m *wire.B
 	b.run(ctx, append(moved, evs...))
 	b.commit(max(seq, n))
 	s.send(id, answer)
+}
+
+// endIdleWaits ends the claims that have the path's file for themselves and wait until nobody has it open: a program that runs for ever
+// would keep everybody from a file that the kernel would give. Those that wait their turn stay: a break of the hold before them is
+// for them. It gives the number of each one's record, which stands for the id that a claim does not have. The caller holds mu.
+func (b *Broker) endIdleWaits(m *wire.Break, by *who) (records []uint64) {
+	for _, s := range b.sessions {
+		for _, r := range s.requests {
+			if r.phase != phaseClaiming || !r.waited || !r.asksIdle || r.ended != 0 || !slices.Contains(r.names(), m.Path) {
+				continue
+			}
+			rec := b.recordOf(r, audit.EventCancel, m.Path)
+			rec.Code, rec.Waited, rec.By, rec.Reason = wire.CodeCanceled.String(), b.boot()-r.began, by.name(), m.Reason
+			if n := b.append(&rec); n != 0 {
+				records = append(records, n)
+			}
+			r.broken, r.waits = true, false // that is its record
+			b.stop(r, wire.CodeCanceled)    // which has nothing for us to do: its worker finds the word
+		}
+	}
+	return records
 }
 
 // endEarly splits holds that end without their owner's word: those whose session asked for a grace are marked and stay

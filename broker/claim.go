@@ -132,6 +132,8 @@ func (b *Broker) waitOutside(ctx context.Context, r *request, busy int) []event 
 			b.runFor(ctx, r, b.lookAgain(ctx, r))
 		case err == errReplaced:
 			b.runAll(ctx, b.follow(ctx, r))
+		case err == errAnew:
+			b.runFor(ctx, r, []event{{c: r.claim, v: pending}})
 		case waiting.Err() != nil:
 			b.giveUp(ctx, r, wire.CodeShutdown)
 		default:
@@ -143,6 +145,27 @@ func (b *Broker) waitOutside(ctx context.Context, r *request, busy int) []event 
 
 // errReplaced says that the name of a file that is waited for leads elsewhere by now: whoever holds the old one may keep it.
 var errReplaced = errors.New("the file was replaced")
+
+// errAnew says that the claim's owner holds other files of it than when the claim began to wait, so others are to be asked for.
+var errAnew = errors.New("its owner holds others of its files")
+
+// mayTry reports whether a pending claim shall ask the kernel now. It shall not while one before it, of the same owner, is pending on a
+// file that both need, and one of them asks whether the file is idle: each would take the other's descriptor for somebody who has it open.
+func (b *Broker) mayTry(r *request) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.stillNeeds(r) {
+		return false, errAnew
+	}
+	for _, k := range b.table.need(r.claim) {
+		for _, c := range b.table.pendingOn(k) {
+			if c.before(r.claim) && (c.req.asksIdle || r.asksIdle) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
 
 // lockWhenFree claims all files as soon as the kernel gives them. It waits for one file at a time, last gives which, and holds none
 // while it waits.
@@ -159,6 +182,15 @@ func (b *Broker) lockWhenFree(ctx context.Context, r *request, busy int) (last i
 		b.mu.Unlock()
 		var failed error
 		err := b.waiter.Wait(ctx, r.files[at], func() bool {
+			may, anew := b.mayTry(r)
+			switch {
+			case anew != nil:
+				failed = anew
+				return true
+			case !may:
+				r.park() // its own worker: nobody else parks what is being claimed
+				return false
+			}
 			if busy, failed = r.lockFiles(); failed == nil || busy != at || !errors.Is(failed, flock.ErrBusy) {
 				if errors.Is(failed, flock.ErrReopen) {
 					failed = errReplaced
@@ -175,7 +207,7 @@ func (b *Broker) lockWhenFree(ctx context.Context, r *request, busy int) (last i
 		switch {
 		case err != nil:
 			return at, err
-		case failed == nil, !errors.Is(failed, flock.ErrBusy): // errReplaced among them
+		case failed == nil, !errors.Is(failed, flock.ErrBusy): // errReplaced and errAnew among them
 			return busy, failed
 		}
 	}

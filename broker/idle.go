@@ -14,6 +14,7 @@ import (
 // says so only while no other description of the file can read or write (flock.File.TryLock), so ours must not be in the way:
 //
 //   - A claim that waits in the table gives up its real descriptor while it stands before or behind one that asks (park).
+//   - Of an owner's claims that are pending on one file (see line) those behind the first do so as well: mayTry.
 //   - What we have open for a moment is waited out before anybody is called busy (awaitIdle): a request between its open and
 //     the table, and a hold that was let go, whose copy lives until the keeper has read that it may close it.
 //
@@ -126,6 +127,8 @@ func (b *Broker) awaitIdle(ctx context.Context, r *request, busy int) []event {
 			b.runFor(ctx, r, b.lookAgain(ctx, r))
 		case err == errReplaced:
 			b.runAll(ctx, b.follow(ctx, r))
+		case err == errAnew:
+			b.runFor(ctx, r, []event{{c: r.claim, v: pending}})
 		case waiting.Err() != nil && (ended || ctx.Err() != nil):
 			b.giveUp(ctx, r, wire.CodeShutdown)
 		default:

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"locker/audit"
+	"locker/flock"
 	"locker/wire"
 )
 
@@ -217,6 +219,32 @@ func TestASetIsGrantedWhenAllOfItIsIdle(t *testing.T) {
 	rest(t, grants(t, p.answer(id)), idleRests)
 }
 
+// Both are pending, since their owner has a file of theirs and each waits for another one. Then he lets go of it.
+func TestClaimsThatTheirOwnerHasMadeShareAFileAreGrantedAllTheSame(t *testing.T) {
+	for name, as := range map[string]func(*wire.Lock) *wire.Lock{"idle": idly, "plain": func(m *wire.Lock) *wire.Lock { return m }} {
+		r := newRig(t, nil)
+		a, b, c := r.file("a"), r.file("b"), r.file("c")
+		first, second := startChild(t, "flock", b), startChild(t, "flock", c)
+		p := r.dial3()
+		held := p.granted(as(attached(a)))
+		ids := []uint32{p.send(as(attached(a, b))), p.send(as(attached(a, c)))}
+		for _, id := range ids {
+			p.queued(id)
+		}
+		p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: held[0].ID}))
+		first.end()
+		second.end()
+		for _, id := range ids {
+			g := grants(t, p.answer(id))
+			if name == "idle" {
+				rest(t, g, idleRests)
+			}
+		}
+		p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{a, b, c}}))
+		r.checkReplay()
+	}
+}
+
 // A hold that is let go leaves its copy in the keeper for as long as that takes to read of it; and a request that does not want to
 // wait has its file open for a moment.
 func TestWhatWeHaveOpenOurselvesForAMomentIsNotInUse(t *testing.T) {
@@ -298,38 +326,147 @@ func TestWhatAHoldRestsOnIsInItsCopyToo(t *testing.T) {
 	}
 }
 
-func TestWhatIsClaimedAgainIsAskedAgain(t *testing.T) {
+func TestOnlyWhatRestedOnIdleIsAskedAgain(t *testing.T) {
+	both := []string{"ofd", "flock"}
+	idle := append(slices.Clone(both), "idle")
+	strict, lenient, never := flock.Want{Idle: true}, flock.Want{}, flock.Want{InUse: true}
+	for _, c := range []struct {
+		path, target string
+		rests        []string
+		want         flock.Want
+	}{
+		{"/f", "", idle, strict},
+		{"/f", "", both, never},
+		{"/b.sparsebundle", "/b.sparsebundle/token", idle, lenient},
+		{"/b.sparsebundle", "/b.sparsebundle/token", both, never},
+		{"/b.sparsebundle/token", "", idle, lenient},
+		{"/b.sparsebundle/token", "", both, never},
+	} {
+		c.want.Mode, c.want.Hardlinks, c.want.Engines = flock.Exclusive, true, flock.OFD|flock.BSD
+		if got := wantAgain(&audit.Record{Path: c.path, Target: c.target, Rests: c.rests, Mode: "exclusive"}); got != c.want {
+			t.Errorf("%s on %v: got %+v, want %+v", c.path, c.rests, got, c.want)
+		}
+	}
+}
+
+// Whoever waits until a file is idle has it for himself, and a service may have it open for ever.
+func TestABreakEndsTheWaitThatKeepsOthersFromAFileThatIsOpen(t *testing.T) {
 	r := newRig(t, nil)
-	bundle, _ := r.mac()
+	base := r.atRest()
+	path, free := r.file("file"), r.file("free")
+	reads := startChild(t, "reader", path)
+	p, q := r.dial3(), r.dial3()
+	asks := p.send(idly(attached(path, free)))
+	p.queued(asks)
+	waits := q.send(attached(path))
+	q.queued(waits)
+	rel, ok := q.answer(q.send(&wire.Break{By: wire.ByPath, Path: path, Reason: "nightly"})).(*wire.Released)
+	if !ok || len(rel.IDs) != 1 {
+		t.Fatalf("%+v", rel)
+	}
+	if e := asError(t, p.answer(asks)); e.Code != wire.CodeCanceled || !strings.Contains(e.Text, "break") {
+		t.Errorf("%+v", e)
+	}
+	grants(t, q.answer(waits))
+	recs := r.records(audit.EventCancel)
+	if len(recs) != 1 || recs[0].Seq != rel.IDs[0] || recs[0].By == "" || recs[0].Reason != "nightly" || recs[0].Path != path {
+		t.Errorf("recorded: %+v", recs)
+	}
+	r.checkReplay()
+	reads.end()
+	p.conn.Close()
+	q.conn.Close()
+	r.settles(base)
+}
+
+func TestABreakOfAHoldLetsThoseInWhoWaitedForItToBeIdle(t *testing.T) {
+	r := newRig(t, nil)
+	path := r.file("file")
+	p, q := r.dial3(), r.dial3()
+	p.granted(attached(path))
+	waits := q.send(idly(attached(path)))
+	q.queued(waits)
+	p.answer(p.send(&wire.Break{By: wire.ByPath, Path: path, Reason: "now"}))
+	rest(t, grants(t, q.answer(waits)), idleRests)
+}
+
+func TestOnlyWhoMayBreakTheHoldEndsTheWaitForAnIdleFile(t *testing.T) {
+	needRoot(t, "two users")
+	r := newRig(t, twoUsers)
+	a, b := r.dialAs(alice), r.dialAs(bob)
+	for _, dir := range []string{"mine", "yours"} {
+		must(t, os.Mkdir(r.files+"/"+dir, 0o755))
+		bundle := r.bundle(dir+"/b.sparsebundle", "token")
+		mac := startChild(t, "reader", bundle+"/token")
+		waits := b.send(attached(bundle)) // which asks by itself
+		b.queued(waits)
+		got := a.answer(a.send(&wire.Break{By: wire.ByPath, Path: bundle, Reason: "x"}))
+		if dir == "mine" {
+			if e := asError(t, b.answer(waits)); e.Code != wire.CodeCanceled {
+				t.Errorf("%+v", e)
+			}
+		} else if e := asError(t, got); e.Code != wire.CodeDenied {
+			t.Errorf("%+v", e)
+		}
+		mac.end()
+		if dir == "yours" {
+			grants(t, b.answer(waits))
+		}
+	}
+}
+
+// It may be the holder's own job that has it open. A hold is lost to another lock, not to that.
+func TestWhatIsClaimedAgainWhileItIsOpenIsHeldWithoutIdle(t *testing.T) {
+	r := newRig(t, nil)
+	bundle, token := r.mac()
 	p := r.dial3()
-	p.granted(detached(bundle))
-	used := p.granted(idly(detached(r.file("used"))))
-	p.granted(idly(detached(r.file("idle"))))
-	p.granted(detached(r.file("plain")))
-	var openers []*child
-	r.restart(func() {
-		for _, name := range []string{"used", "plain"} {
-			openers = append(openers, startChild(t, "reader", r.files+"/"+name))
+	names := []string{bundle, r.file("used"), r.file("idle"), r.file("plain"), r.file("locked")}
+	ids := map[string]uint64{}
+	for _, path := range names {
+		m := detached(path)
+		if path != r.files+"/plain" {
+			idly(m)
 		}
-	})
-	p = r.dial3()
-	if lost := p.lostRows(); !slices.Equal(lost, []uint64{used[0].ID}) {
-		t.Errorf("lost are %v, want %v", lost, used[0].ID)
+		ids[path] = p.granted(m)[0].ID
 	}
-	for _, row := range p.rowsOf(p.send(&wire.List{})) {
-		want := idleRests
-		switch row.Path {
-		case r.files + "/plain":
-			want = wire.RestOFD | wire.RestFlock
-		case r.files + "/used":
-			continue
+	var children []*child
+	const both = wire.RestOFD | wire.RestFlock
+	want := map[string]wire.Rest{bundle: both, r.files + "/used": both, r.files + "/idle": idleRests, r.files + "/plain": both}
+	for range 2 { // then all is closed, which makes nothing rest on it again
+		r.restart(func() {
+			if children == nil {
+				for _, path := range []string{token, r.files + "/used", r.files + "/plain"} {
+					children = append(children, startChild(t, "reader", path))
+				}
+				children = append(children, startChild(t, "flock", r.files+"/locked"))
+				return
+			}
+			for _, c := range children {
+				c.end()
+			}
+		})
+		p = r.dial3()
+		if lost := p.lostRows(); !slices.Equal(lost, []uint64{ids[r.files+"/locked"]}) {
+			t.Errorf("lost are %v of %v", lost, ids)
 		}
-		if row.Rests != want {
-			t.Errorf("%+v", row)
+		held := map[string]wire.Rest{}
+		for _, row := range p.rowsOf(p.send(&wire.List{})) {
+			if row.Kind == wire.RowHolder && row.ID == ids[row.Path] {
+				held[row.Path] = row.Rests
+			}
+		}
+		if !maps.Equal(held, want) {
+			t.Errorf("held are %v, want %v", held, want)
 		}
 	}
-	for _, c := range openers {
-		c.end()
+	said := 0
+	for _, rec := range r.records(audit.EventResume) {
+		if rec.Text == againInUse {
+			said++
+		}
+	}
+	if said != 2 {
+		t.Errorf("%d records say that a hold rests on idle no more, want 2", said)
 	}
 }
 

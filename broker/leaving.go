@@ -87,6 +87,9 @@ func (b *Broker) endError(r *request, code wire.Code) *wire.Error {
 		e.Blockers = r.lastBlockers
 	case wire.CodeCanceled:
 		e.Text = "canceled"
+		if r.broken {
+			e.Text = "somebody who may break locks there has ended the wait: while it lasted nobody else could get the file"
+		}
 	case wire.CodeShutdown:
 		e.Text = "lockerd is stopping"
 	case wire.CodeDenied:

@@ -52,6 +52,7 @@ type request struct {
 	phase     phase
 	asksIdle  bool               // one of its files is to be idle
 	ended     wire.Code          // not 0: the worker shall give up with this code
+	broken    bool               // because somebody broke its wait
 	cancel    context.CancelFunc // of the worker, when it waits
 	waited    bool               // it has begun to wait
 	waits     bool               // and that was recorded

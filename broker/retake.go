@@ -23,6 +23,12 @@ const (
 	roundPause = 2 * time.Millisecond
 )
 
+// What the record of a hold says that is claimed again.
+const (
+	claimedAgain = "claimed again"
+	againInUse   = "claimed again, while somebody has it open: it does not rest on idle any more"
+)
+
 const triedAgain = "files of locks are in use; tried again"
 
 // fromLogAll deals with all holds of the log that the keeper does not have.
@@ -67,7 +73,12 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		x.record(g, audit.EventExpire, leaseOver)
 		return true
 	}
-	f, text, err := x.lockAgain(&g, flock.Want{Mode: modeOfRecord(&g), Hardlinks: true, Engines: enginesOf(&g), Idle: restsOnIdle(&g) && g.Target == ""}) // a bundle asks by itself
+	again, want := claimedAgain, wantAgain(&g)
+	f, text, err := x.lockAgain(&g, want)
+	if last && errors.Is(err, flock.ErrInUse) { // perhaps the holder's own job: that it is open does not make the lock another's
+		again, want.InUse = againInUse, true
+		f, text, err = x.lockAgain(&g, want)
+	}
 	if f == nil {
 		if pidfd >= 0 {
 			unix.Close(pidfd)
@@ -95,9 +106,16 @@ func (x *restoring) fromLog(old audit.Hold, last bool) bool {
 		x.awaitAsker(info)
 	}
 	x.enterRestored(h, info, nil)
-	x.record(g, audit.EventResume, "claimed again")
+	x.record(g, audit.EventResume, again)
 	x.fresh = append(x.fresh, h)
 	return true
+}
+
+// wantAgain is what a hold of the log is claimed again with. Whether others have the file open is asked anew if it rested on that, and
+// never else. Where it cannot be found out any more a bundle's is held without, as when it was granted.
+func wantAgain(g *audit.Record) flock.Want {
+	idle, bundle := restsOnIdle(g), g.Target != "" || flock.IsToken(g.Path)
+	return flock.Want{Mode: modeOfRecord(g), Hardlinks: true, Engines: enginesOf(g), Idle: idle && !bundle, InUse: !idle}
 }
 
 func enginesOf(g *audit.Record) (e flock.Engines) {
@@ -112,8 +130,7 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 	return e
 }
 
-// restsOnIdle reports whether nobody else had the file open when it was granted. Claimed again it is asked anew: who has opened it
-// meanwhile has it.
+// restsOnIdle reports whether nobody else had the file open when it was granted.
 func restsOnIdle(g *audit.Record) bool { return slices.Contains(g.Rests, wire.RestIdle.Names()[0]) }
 
 // networkPatience is how long one hold on a network file system may keep lockerd from starting.

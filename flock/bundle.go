@@ -11,9 +11,9 @@ const (
 	tokenName    = "token"
 )
 
-// isTokenPath says that path names a bundle's token itself. It is the file that the bundle's own path leads to, so it
+// IsToken says that path names a bundle's token itself. It is the file that the bundle's own path leads to, so it
 // is treated the same: exclusively, whatever its execute bits (Samba may store a DOS attribute in one).
-func isTokenPath(path string) bool {
+func IsToken(path string) bool {
 	return strings.HasSuffix(path, bundleSuffix+"/"+tokenName)
 }
 

@@ -39,7 +39,7 @@
 // With the engines in hand, TryLock also asks whether anybody else has the file open for data, if Want.Idle says so, or the file is a
 // bundle's token: by a write lease, given back at once. ErrInUse, and no engine, if somebody has. Other files of this package's that are
 // open count as well: Park takes one that only waits out of the way. Where it cannot be found out Want.Idle is refused (*NoIdle), and a
-// token is locked without; File.Idle says which it was.
+// token is locked without; File.Idle says which it was. Want.InUse has nobody asked, whatever the file is.
 //
 // A sparsebundle is a directory named *.sparsebundle, or one that holds Info.plist, bands/ and token. What is opened is its
 // token, a regular file with one link; so it is when a path names *.sparsebundle/token.

@@ -49,6 +49,7 @@ type Want struct {
 	Hardlinks bool    // regular files with more than one link are fine
 	Engines   Engines // 0 means both
 	Idle      bool    // exclusive only: nobody else may have the file open. A bundle implies it, where it can be found out
+	InUse     bool    // others may have it open, even if it is a bundle; goes before Idle
 }
 
 // File is an open file that can be locked: one open file description, not safe for concurrent use.

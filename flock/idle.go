@@ -28,6 +28,9 @@ func (f *File) AsksIdle() bool { return f.wish != 0 }
 
 // wishIdle notes what is asked of f, or says why it cannot be.
 func (f *File) wishIdle(w Want, regular bool) error {
+	if w.InUse {
+		return nil
+	}
 	why := ""
 	switch {
 	case !regular:

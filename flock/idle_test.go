@@ -94,6 +94,24 @@ func TestABundleIsAskedWithoutBeingTold(t *testing.T) {
 	}
 }
 
+func TestABundleIsNotAskedWhereItMayBeInUse(t *testing.T) {
+	dir := publicDir(t)
+	plant(t, dir, "dir b.sparsebundle", "file b.sparsebundle/token")
+	o := newOpener(t, dir)
+	for _, w := range []Want{{Mode: Exclusive, InUse: true}, {Mode: Exclusive, Idle: true, InUse: true}} {
+		f := openAs(t, o, dir+"/b.sparsebundle", w)
+		p := newOutsider(t)
+		p.does("open", "ro", f.Target)
+		must(t, f.TryLock(Exclusive))
+		if f.Idle || f.AsksIdle() {
+			t.Errorf("%+v: it was asked whether it is idle", w)
+		}
+		must(t, f.Unlock())
+		must(t, f.Close())
+		p.does("close")
+	}
+}
+
 func TestTheLeaseIsGoneAfterwards(t *testing.T) {
 	f := idleFile(t)
 	must(t, f.TryLock(Exclusive))

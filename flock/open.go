@@ -64,7 +64,7 @@ func (o *Opener) attempt(path string, w Want) (*File, error) {
 		return nil, err
 	}
 	f := &File{Path: path, Target: path, Network: m.network, mount: m, tested: o.tested, probes: o.probes}
-	token := isTokenPath(path)
+	token := IsToken(path)
 	if s.st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		inside, err := bundleToken(s.fd, path)
 		if err != nil {
