@@ -19,8 +19,9 @@ const leaseOver = "its lease is over"
 // all of them together, with a pause before each round: a start takes that much longer, and what a round takes, as where a server has to
 // be asked.
 const (
-	moreRounds = 50 * time.Millisecond
-	roundPause = 2 * time.Millisecond
+	retakePatience = 50 * time.Millisecond
+	leastRounds    = 8 // however long they take: who lets go between two of them is not to depend on how busy the machine is
+	roundPause     = 2 * time.Millisecond
 )
 
 // What the record of a hold says that is claimed again.
@@ -34,8 +35,9 @@ const triedAgain = "files of locks are in use; tried again"
 // fromLogAll deals with all holds of the log that the keeper does not have.
 func (x *restoring) fromLogAll() {
 	left := slices.Sorted(maps.Keys(x.known))
-	for end := time.Now().Add(moreRounds); ; {
-		last := time.Now().After(end)
+	end := time.Now().Add(retakePatience)
+	for round := 1; ; round++ {
+		last := round >= leastRounds && time.Now().After(end)
 		left = slices.DeleteFunc(left, func(id uint64) bool { return x.failed == nil && x.fromLog(x.known[id], last) })
 		if len(left) == 0 || x.failed != nil {
 			return
