@@ -312,3 +312,23 @@ func TestALockWhosePolicyIsGoneDoesNotKeepItsPlace(t *testing.T) {
 		t.Errorf("%d still wait", n)
 	}
 }
+
+// A lockerd that is killed while it grants a set leaves some of it. If the set is refused when it is asked for again, nothing of it is held.
+func TestPartsOfASetThatIsRefusedAreGivenBack(t *testing.T) {
+	r, s := withKeeper(t, nil)
+	a, b := r.file("a"), r.file("b")
+	p := r.dial2()
+	id := p.send(attached(a))
+	grants(t, p.answer(id))
+	s.crash()
+	s.back()
+	p.resumed(r)
+	q := r.dial2()
+	q.granted(attached(b))
+	p.repeat(id, try(attached(a, b))) // as if a had been its part, and the rest had not come to it
+	if e := asError(t, p.answer(id)); e.Code != wire.CodeBusy {
+		t.Fatalf("%+v", e)
+	}
+	q.granted(try(attached(a)))
+	r.checkReplay()
+}
