@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"locker/audit"
@@ -35,9 +36,12 @@ func (b *Broker) giveUp(ctx context.Context, r *request, code wire.Code) {
 func (b *Broker) giveBackParts(r *request) []event {
 	b.mu.Lock()
 	var parts []*hold
-	for _, h := range b.table.heldBy(r.owner()) {
-		if h.info.askedBy(r) && !h.info.untold {
-			parts = append(parts, h)
+	if r.s.resumed {
+		for _, h := range b.table.heldBy(r.owner()) {
+			// Of its files only: a client that uses a number again, for other files, holds what it was answered before.
+			if h.info.askedBy(r) && slices.Contains(r.msg.Paths, h.info.path) && !h.info.untold {
+				parts = append(parts, h)
+			}
 		}
 	}
 	taken := b.beginEnd(parts)
