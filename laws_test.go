@@ -19,9 +19,9 @@ import (
 // mayImport says which packages of ours each package may import.
 var mayImport = map[string][]string{
 	"wire": {}, "authz": {}, "flock": {}, "audit": {}, "guard": {}, "keeper": {},
-	"broker":      {"wire", "authz", "flock", "audit", "keeper"},
+	"broker":      {"wire", "authz", "flock", "guard", "audit", "keeper"},
 	"client":      {"wire"},
-	"cmd/lockerd": {"broker", "authz", "flock", "audit", "keeper"},
+	"cmd/lockerd": {"broker", "authz", "flock", "guard", "audit", "keeper"},
 	// audit, for reading only: 'locker audit verify' must work where no lockerd runs.
 	"cmd/locker":  {"client", "wire", "audit"},
 	"torture":     {}, // tests only

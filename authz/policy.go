@@ -14,6 +14,7 @@ type Policy struct {
 	Server Server
 	Audit  AuditSettings
 	Limits Limits
+	Guard  []string // the programs of [guard] deny: absolute paths, symbolic links resolved; empty: nobody is refused
 
 	rules, denies []rule
 	names         map[uint32]string // uid → name as of load

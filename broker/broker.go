@@ -14,6 +14,7 @@ import (
 	"locker/audit"
 	"locker/authz"
 	"locker/flock"
+	"locker/guard"
 	"locker/keeper"
 	"locker/wire"
 )
@@ -33,6 +34,9 @@ type Config struct {
 	Listed []keeper.Entry
 	Past   keeper.Past
 	Redial func(ctx context.Context) (*keeper.Conn, error)
+
+	// Guard finds the process that refuses opens to the programs of the policy's [guard]; nil: there is none.
+	Guard func(ctx context.Context) (*guard.Conn, error)
 
 	BootID   string        // of the kernel, as /proc/sys/kernel/random/boot_id says it
 	Patience time.Duration // for a client to come back after a restart; 0: 30 s
