@@ -98,6 +98,9 @@
 //	lost, cleared             it could not be had again; its owner has taken note, or was told, or has ended
 //	suppressed                count records were left out
 //	keeper                    the keeper went away, came back, takes no more (code); count: of its entries
+//	guard                     the guard came (code on; count: of bundles that are held), went (gone; off: the policy names nobody any
+//	                          more), let everybody in for a moment (failed-open), could not be told of the hold id's bundle
+//	                          (unguarded), or refused the program in text, last as pid, count opens below it (refused)
 //	checkpoint                count held records follow, which are all holds; numbers up to last are reserved
 //	held                      one of them: the fields of its grant, time included, but seq. boot is the reading at time of the
 //	                          checkpoint's own clock, negative if that has begun later. code "ending": broken or expired, in

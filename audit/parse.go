@@ -109,7 +109,7 @@ func eventOf(b []byte) Event {
 	switch e := Event(b); e {
 	case EventStart, EventStop, EventPolicy, EventPolicyRefused, EventConnectRefused, EventGrant, EventDeny,
 		EventWait, EventTimeout, EventCancel, EventRelease, EventExpire, EventBreak, EventDeath, EventResume,
-		EventLost, EventCleared, EventGap, EventRecovered, EventSuppressed, EventKeeper, EventRotate, EventCheckpoint,
+		EventLost, EventCleared, EventGap, EventRecovered, EventSuppressed, EventKeeper, EventGuard, EventRotate, EventCheckpoint,
 		EventHeld:
 		return e
 	}

@@ -28,6 +28,7 @@ const (
 	EventRecovered      Event = "recovered"       // the last run did not stop cleanly; First to Last were never used, or were lost
 	EventSuppressed     Event = "suppressed"      // Count records were left out
 	EventKeeper         Event = "keeper"          // the keeper went, came back, or takes no more: Code; Count of its entries
+	EventGuard          Event = "guard"           // the guard came, went, refused somebody or could not: Code
 	EventRotate         Event = "rotate"          // a new segment was begun: Text says why, Target names the one before
 	EventCheckpoint     Event = "checkpoint"      // Count held records follow; numbers up to Last are reserved
 	EventHeld           Event = "held"            // one hold of a checkpoint

@@ -51,6 +51,7 @@ type Config struct {
 
 	peerOf       func(*net.UnixConn) (authz.Peer, error) // nil: what the kernel says. For tests
 	idlePatience time.Duration                           // 0: idlePatience. For tests
+	beforeWard   func()                                  // a bundle was found idle, and the guard does not know yet. For tests
 }
 
 // regime is the policy in force and the opener made for its whitelist: replaced together, never changed.
@@ -67,6 +68,8 @@ type Broker struct {
 	version      string
 	reload       func() (*authz.Policy, error)
 	redial       func(context.Context) (*keeper.Conn, error)
+	dialGuard    func(context.Context) (*guard.Conn, error)
+	beforeWard   func()
 	restart      func()
 	needs        func(*authz.Policy) []string
 	first        authz.Server // as of the start: neither the socket nor the state directory can be moved later
@@ -96,6 +99,7 @@ type Broker struct {
 	table       *table
 	sessions    map[uint64]*session
 	keeping     keeping
+	guarding    guarding
 	accounts    map[uint32]*account // by uid, while it has connections
 	early       int                 // connections without a first frame
 	connections int
@@ -154,7 +158,8 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, first: c.Policy.Server, bootID: parseBootID(c.BootID), patience: c.Patience,
 		idlePatience: cmp.Or(c.idlePatience, idlePatience),
 		keeping:      keeping{wanted: c.Keeper != nil, conn: c.Keeper},
-		started:      c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
+		dialGuard:    c.Guard, guarding: newGuarding(c.Boot()), beforeWard: c.beforeWard,
+		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
 		wake:     make(chan struct{}, 1),
 		table:    newTable(tableLimits(c.Policy.Limits)),
 		sessions: map[uint64]*session{}, accounts: map[uint32]*account{}, byPath: map[string][]*hold{},

@@ -124,6 +124,12 @@ func play(role string, args []string) error {
 			return err
 		}
 		go new(keeper.Server).Serve(context.Background(), l)
+	case "guard": // guards at the socket args[0]
+		if err := playGuard(args[0]); err != nil {
+			return err
+		}
+	case "server":
+		return playServer()
 	default:
 		return fmt.Errorf("unknown role %q", role)
 	}

@@ -29,6 +29,8 @@
 // Some claims want more than the kernel's locks: that nobody else has the file open. What the broker itself has open must not be
 // mistaken for somebody: see idle.go.
 //
+// While a bundle is held the guard, where there is one, refuses opens below it to file servers that heed no lock: see guarding.go.
+//
 // # The log is the state
 //
 // Every change of the table and the record of it happen in the same critical section, so replaying the log gives the

@@ -72,6 +72,9 @@ func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs [
 		}
 		keeper.Step("release.unlocked")
 		h.info.file.Close()
+		if h.info.ward != nil {
+			b.lift(h.info.ward)
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -69,6 +69,7 @@ func (b *Broker) reloadLocked(ctx context.Context) (lines []string, again bool, 
 		lines = append(lines, "warning: "+w)
 	}
 	b.rules.Store(&regime{policy: policy, opener: opener, loaded: b.now()})
+	b.guardsAnew()
 
 	b.mu.Lock()
 	b.policyError = ""

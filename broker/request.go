@@ -8,6 +8,7 @@ import (
 
 	"locker/authz"
 	"locker/flock"
+	"locker/guard"
 	"locker/keeper"
 	"locker/wire"
 )
@@ -43,6 +44,12 @@ type request struct {
 	claim     *claim
 	detail    detail // of the table's last verdict
 	replaced  int    // how often a file was replaced under the claim
+	disturbed int    // how often a bundle was opened before the guard was told
+
+	// What the guard was told for the claim, while its files are locked: see guardFiles.
+	wards      []*ward     // for each of files; nil where nothing is guarded
+	guardAsked bool        // it was told, or there was none:
+	guardedBy  *guard.Conn // which one; nil: none
 
 	parking   sync.Mutex // held while files are parked: see park
 	answering sync.Mutex // guards answered, and orders Queued before the final answer
@@ -183,6 +190,7 @@ type holdInfo struct {
 	due       deadline // lease end, or end of the grace
 	releasing bool     // somebody is letting go of it
 	outlawed  bool     // the policy in force would not grant it
+	ward      *ward    // the guard refuses opens for its sake, and rests has wire.RestGuard; not changed while releasing
 }
 
 // network reports whether letting go of the hold may hang.

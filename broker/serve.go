@@ -28,6 +28,10 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 		timekeeper.Go(func() { b.mindKeeper(keeping) })
 	}
 
+	if b.dialGuard != nil {
+		timekeeper.Go(func() { b.mindGuard(keeping) })
+	}
+
 	stopAccept := context.AfterFunc(ctx, func() { l.Close() })
 	keeper.Step("start.accepting")
 	var sessions sync.WaitGroup

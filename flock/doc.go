@@ -44,6 +44,8 @@
 // A sparsebundle is a directory named *.sparsebundle, or one that holds Info.plist, bands/ and token. What is opened is its
 // token, a regular file with one link; so it is when a path names *.sparsebundle/token.
 //
+// BundleDirs opens the directories that such a bundle is, for the guard, which is to be told which they are.
+//
 // A lock is tested when it is the first of its engine on a file system: a second description must be refused, or the claim
 // fails with ErrMeaningless. What that cannot see is listed at provesItself.
 //
