@@ -78,10 +78,13 @@ func TestADirectoryOfManyEntriesIsNotReadToItsEnd(t *testing.T) {
 
 func TestTheDirectoriesOfAnotherBundleAreNotOpened(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, dir string){
-		"renamed":        func(t *testing.T, dir string) { must(t, os.Rename(dir, dir+".old")) },
-		"other token":    func(t *testing.T, dir string) { must(t, os.Rename(newFile(t, dir+"/new"), dir+"/token")) },
-		"no token":       func(t *testing.T, dir string) { must(t, os.Remove(dir+"/token")) },
-		"symlink to one": func(t *testing.T, dir string) { must(t, os.Rename(dir, dir+".old")); must(t, os.Symlink(dir+".old", dir)) },
+		"renamed":     func(t *testing.T, dir string) { must(t, os.Rename(dir, dir+".old")) },
+		"other token": func(t *testing.T, dir string) { must(t, os.Rename(newFile(t, dir+"/new"), dir+"/token")) },
+		"no token":    func(t *testing.T, dir string) { must(t, os.Remove(dir+"/token")) },
+		"symlink to one": func(t *testing.T, dir string) {
+			must(t, os.Rename(dir, dir+".old"))
+			must(t, os.Symlink(dir+".old", dir))
+		},
 		"another bundle": func(t *testing.T, dir string) {
 			must(t, os.Rename(dir, dir+".old"))
 			plant(t, filepath.Dir(dir), "dir a.sparsebundle/bands", "file a.sparsebundle/token")
