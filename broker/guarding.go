@@ -133,7 +133,7 @@ func (i *holdInfo) needsGuard() bool {
 
 // guardHold has a hold of before guarded.
 func (b *Broker) guardHold(ctx context.Context, conn *guard.Conn, h *hold) bool {
-	w, err := b.newWard(ctx, conn, b.rules.Load().opener, h.info.file, h.info.path)
+	w, err := b.newWard(ctx, conn, h.uid, b.rules.Load().opener, h.info.file, h.info.path)
 	b.mu.Lock()
 	late := b.table.byID(h.id) != h || h.info.releasing || b.guarding.conn != conn
 	switch {

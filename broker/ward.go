@@ -24,8 +24,11 @@ type ward struct {
 	left guard.Event   // refusals that are not recorded yet; Count 0: none
 }
 
-// newWard has the guard refuse opens below the bundle f. It waits for a turn, and for the guard's answer.
-func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, opener *flock.Opener, f *flock.File, path string) (*ward, error) {
+// wardFiles is how many descriptors a bundle's directories take for a moment.
+const wardFiles = guard.MaxDirs + 2
+
+// newWard has the guard refuse opens below the bundle f, for uid. It waits for a turn, and for the guard's answer.
+func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, uid uint32, opener *flock.Opener, f *flock.File, path string) (*ward, error) {
 	if b.beforeWard != nil {
 		b.beforeWard()
 	}
@@ -37,6 +40,10 @@ func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, opener *flock.Op
 	case <-ctx.Done():
 		return nil, errNoTurn
 	}
+	if err := b.beginOpening(uid, wardFiles); err != nil {
+		return nil, err
+	}
+	defer b.endOpening(wardFiles)
 	dirs, more, err := opener.BundleDirs(f, guard.MaxDirs)
 	if err != nil {
 		return nil, err
@@ -132,7 +139,7 @@ func (b *Broker) guardFiles(ctx context.Context, r *request) []event {
 			continue
 		}
 		var err error
-		r.wards[i], err = b.newWard(working, conn, r.regime.opener, f, r.pathOf(i))
+		r.wards[i], err = b.newWard(working, conn, r.who.peer.UID, r.regime.opener, f, r.pathOf(i))
 		switch {
 		case err == nil, errors.Is(err, guard.ErrGone), working.Err() != nil: // the grant looks who ended it, and for the next guard
 		case errors.Is(err, flock.ErrMoved):
