@@ -84,7 +84,7 @@ func check(o options, stdout, stderr io.Writer) int {
 		complain(stderr, err)
 		return 1
 	}
-	for _, w := range allowWarnings(p.Allow) {
+	for _, w := range append(allowWarnings(p.Allow), p.Doubts()...) {
 		fmt.Fprintf(stderr, "lockerd: warning: %s\n", w)
 	}
 	fmt.Fprintf(stdout, "%s: ok, %d rules, sha256 %s\n", o.config, p.RuleCount(), p.SHA256)
