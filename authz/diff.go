@@ -13,7 +13,7 @@ const (
 )
 
 // Diff says what p changes against old, one line per fact: the whitelist, the
-// settings, the limits, then denies and rules by their names. nil means that
+// settings, the limits, the guard, then denies and rules by their names. nil means that
 // nothing changed that decides anything. Whether lockerd started itself anew for
 // a setting is not said here; where it listens and keeps its state no reload
 // changes, and those lines say so.
@@ -29,16 +29,19 @@ func (p *Policy) Diff(old *Policy) []string {
 		}
 		lines = append(lines, line)
 	}
-	for _, entry := range p.Allow {
-		if !slices.Contains(old.Allow, entry) {
-			add("allow: %q added", entry)
+	list := func(name string, before, after []string) {
+		for _, entry := range after {
+			if !slices.Contains(before, entry) {
+				add("%s: %q added", name, entry)
+			}
+		}
+		for _, entry := range before {
+			if !slices.Contains(after, entry) {
+				add("%s: %q removed", name, entry)
+			}
 		}
 	}
-	for _, entry := range old.Allow {
-		if !slices.Contains(p.Allow, entry) {
-			add("allow: %q removed", entry)
-		}
-	}
+	list("allow", old.Allow, p.Allow)
 	setting := func(name, before, after string) {
 		if before != after {
 			add("%s: %s → %s", name, before, after)
@@ -65,6 +68,7 @@ func (p *Policy) Diff(old *Policy) []string {
 	if before.UnsentAll != after.UnsentAll {
 		add("limit unsent: %s → %s", formatSize(before.UnsentAll), formatSize(after.UnsentAll))
 	}
+	list("guard", old.Guard, p.Guard)
 	if old.standalone != p.standalone {
 		add("policy file: %q → %q", old.File, p.File)
 	}

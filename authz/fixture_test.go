@@ -102,6 +102,9 @@ connections = 64
 holds = 10
 unsent = "128KiB"
 
+[guard]                      # of held bundles
+deny = ["/usr/sbin/smbd", "/usr/sbin/afpd"]
+
 [[deny]]
 name  = "archive is read-only"
 users = ["*"]
@@ -176,5 +179,6 @@ can = ["lock", "list"]`,
 	"carriage returns": "allow = [\"/srv/tm\"]\r\n\r\n[limits]\r\nholds = 1_0\r\n[[rule]]\r\nusers = [0x3e8]\r\npaths = [\"/srv/tm\"]\r\nmax_hold = \"2d\"\r\ncan = [\"lock\"]\r\n",
 	"deny alone":       "allow = [\"/srv/tm\"]\n[[deny]]\nusers=[\"*\"]\npaths=[\"/srv/tm\"]\n",
 	"no rule":          "allow = [\"/srv/tm\"]\n[server]\nsocket_mode = \"0666\"\n[limits]\nholds = 3\n",
+	"nobody is denied": "allow = [\"/srv/tm\"]\n[guard]\n[[rule]]\nusers=[\"*\"]\npaths=[\"/srv/tm\"]\ncan=[\"lock\"]\n",
 	"odd bytes":        "allow = [\"/srv/tm\"]\n[[rule]]\nusers = [\"*\"]\npaths = [\"/srv/tm/caf\u00e9\", \"/srv/tm/new\\nline\", \"/srv/tm/q\\\"uote\", '/srv/tm/back\\slash', \"/srv/tm/{user}{uid}\"]\ncan = [\"lock\"]\n",
 }

@@ -22,6 +22,7 @@ func TestSampleMeansWhatItSays(t *testing.T) {
 		Server: Server{Socket: "/run/locker.sock", SocketMode: 0o660, SocketGroup: 34, HasSocketGroup: true, StateDir: "/var/lib/locker"},
 		Audit:  AuditSettings{SegmentSize: 64 << 20},
 		Limits: limits,
+		Guard:  []string{"/usr/sbin/smbd", "/usr/sbin/afpd"},
 	}
 	got := *p
 	got.rules, got.denies, got.names = nil, nil, nil
@@ -31,7 +32,7 @@ func TestSampleMeansWhatItSays(t *testing.T) {
 	if p.RuleCount() != 3 || len(p.denies) != 2 {
 		t.Errorf("%d rules, %d denies", p.RuleCount(), len(p.denies))
 	}
-	for i, line := range []int{27, 38, 44} {
+	for i, line := range []int{30, 41, 47} {
 		if p.rules[i].line != line {
 			t.Errorf("rule %d: line %d, want %d", i, p.rules[i].line, line)
 		}

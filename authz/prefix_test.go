@@ -83,6 +83,10 @@ func holdsPrefixLaw(t *testing.T, text string, whole *Policy, peers []*Peer) (va
 		if len(part.rules) > 0 && !slices.Equal(part.Allow, whole.Allow) {
 			t.Fatalf("prefix of %d bytes: allow %q, whole %q\n%s", n, part.Allow, whole.Allow, text)
 		}
+		// Whom the guard keeps out is nobody's right, but a hold is worth less without: a file that lets anybody lock has it all.
+		if len(part.rules) > 0 && !slices.Equal(part.Guard, whole.Guard) {
+			t.Fatalf("prefix of %d bytes: guard %q, whole %q\n%s", n, part.Guard, whole.Guard, text)
+		}
 		for q, want := range answers {
 			if got := part.Decide(q.peer, q.a, q.path); !noMore(got, want) {
 				t.Fatalf("prefix of %d bytes grants more: uid %d %s %q\n got %+v\nwant %+v\n%s",

@@ -133,7 +133,7 @@ func (s *session) greet(id uint32, m wire.Message) bool {
 		return false
 	}
 	if hello.Min > wire.Version {
-		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks versions 1 to 3 of the protocol only")
+		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks versions 1 to 4 of the protocol only")
 		return false
 	}
 	s.version = min(hello.Max, wire.Version)
@@ -182,6 +182,12 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 		b.watch(s, id)
 	case *wire.Status:
 		b.status(s, id)
+	case *wire.Guard:
+		if s.version < m.Type().Version() {
+			s.refuse(id, wire.CodeInvalid, "", "this message is of version 4 of the protocol, and the connection speaks an earlier one")
+			return false
+		}
+		b.guardStatus(s, id)
 	case *wire.Break:
 		b.breakLock(ctx, s, id, m)
 	case *wire.Reload:

@@ -104,7 +104,7 @@ func (c *Client) enter(k *call, m wire.Message) error {
 		return c.err
 	}
 	// Under mu: else an older lockerd may take the place of this one in between, to which the frame is none, and hangs up.
-	if m, ok := m.(*wire.Lock); ok && c.welcome.Version < m.Mode.Version() {
+	if c.welcome.Version < wire.Needed(m) {
 		return refusal(tooOld())
 	}
 	for {

@@ -16,7 +16,7 @@
 // Both directions carry frames, one after the other:
 //
 //	u32 length   of what follows, 6 to 65536
-//	u8  version  of the protocol that introduced this type of message: 2 where the tables below say so, else 1
+//	u8  version  of the protocol that introduced this type of message: as the tables below say, else 1
 //	u8  type     which message
 //	u32 request  request id
 //	    fields   of the message, in the order of the tables below
@@ -88,6 +88,7 @@
 //	  path      name 4095
 //	Resume 0x0d version 2
 //	  session   u64 nonzero          as in the Welcome with which it began
+//	Guard 0x0e version 4
 //
 // # Answers and events
 //
@@ -155,6 +156,10 @@
 //	  grace     duration 30s         the next owner waits so long, or until the hold is unlocked
 //	Resumed 0x8e version 2
 //	  ids       list 8000 u64        of the attached holds that the session still has; not 0, ascending
+//	GuardReply 0x8f version 4
+//	  state     enum 3               1 off: the policy denies nobody, 2 on, 3 down: it does, and there is no guard, or
+//	                                 none that can. Holds say for themselves whether they rest on it
+//	  programs  list 64 name 4095    whose opens the guard refuses below held bundles; none with off, else at least 1
 //
 // # Structures
 //
@@ -240,6 +245,7 @@
 //	Rules     RulesReply or Error
 //	Explain   Explained or Error
 //	Resume    Resumed or Error
+//	Guard     GuardReply or Error
 //
 // A Lock that has to wait is first answered by Queued, with its place and with who is in the way; further Queued may follow
 // when that changes, and Where asks for a fresh one, which comes with the request id of the Where. Cancel takes the

@@ -6,7 +6,7 @@ import "time"
 // its message: Type.Version.
 const (
 	FirstVersion = 1
-	Version      = 3 // the highest. Since 2 sessions can be resumed, since 3 a file can be asked for idle
+	Version      = 4 // the highest. Since 2 sessions can be resumed, since 3 a file can be asked for idle, since 4 the guard asked after
 )
 
 // The limits of single values. A server repeats the first five in its Welcome.
@@ -26,6 +26,7 @@ const (
 	MaxIDs      = 8000
 	MaxLimits   = 64
 	MaxWords    = 64   // Allowance.Can and Allowance.Engines
+	MaxPrograms = 64   // GuardReply.Programs
 	MaxListed   = 1024 // Rows, Rules, Lines, Others, Groups, Allowance.Paths
 )
 

@@ -45,7 +45,9 @@ func (e *encoder) message(m Message) {
 		m.append(e)
 	case *Resumed:
 		m.append(e)
-	case *Watch, *Status, *Reload, *Rules, *Done, *Changed: // no fields
+	case *GuardReply:
+		m.append(e)
+	case *Watch, *Status, *Reload, *Rules, *Guard, *Done, *Changed: // no fields
 	default:
 		e.fail("message", ErrType)
 	}
@@ -80,6 +82,8 @@ func (d *decoder) message(t Type) Message {
 		return parseExplain(d)
 	case TypeResume:
 		return parseResume(d)
+	case TypeGuard:
+		return &Guard{}
 	case TypeWelcome:
 		return parseWelcome(d)
 	case TypeGranted:
@@ -108,6 +112,8 @@ func (d *decoder) message(t Type) Message {
 		return parseLost(d)
 	case TypeResumed:
 		return parseResumed(d)
+	case TypeGuardReply:
+		return parseGuardReply(d)
 	}
 	d.fail("type", ErrType)
 	return nil

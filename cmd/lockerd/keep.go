@@ -31,7 +31,7 @@ func keepAlone(o options, stderr io.Writer) error {
 	if err := makeKeeperDir(filepath.Dir(o.keeper)); err != nil {
 		return fmt.Errorf("make the directory of the keeper's socket: %w", err)
 	}
-	place, err := takeKeeper(o.keeper, o.keeper+ownerSuffix)
+	place, err := takePlace("keeper", o.keeper, o.keeper+ownerSuffix)
 	if err != nil {
 		return err
 	}
@@ -60,14 +60,14 @@ func makeKeeperDir(dir string) error {
 const keeperSuffix = ".keeper"
 
 // keepBeside takes the keeper's place for lockerd in the foreground.
-func keepBeside(s settings, passed bool) (*keeperPlace, error) {
+func keepBeside(s settings, passed bool) (*takenPlace, error) {
 	path := s.keeperSocket(passed)
 	if dir := filepath.Dir(path); !passed {
 		if err := errors.Join(makeKeeperDir(dir), checkOurs(dir)); err != nil {
 			return nil, fmt.Errorf("make the directory of the keeper's socket: %w", err)
 		}
 	}
-	return takeKeeper(path, filepath.Join(s.stateDir, "keeper"+ownerSuffix)) // one for each state, wherever the sockets are
+	return takePlace("keeper", path, filepath.Join(s.stateDir, "keeper"+ownerSuffix)) // one for each state, wherever the sockets are
 }
 
 // checkOurs refuses a directory that another has made, or that is a link.
@@ -85,39 +85,39 @@ func checkOurs(dir string) error {
 	return nil
 }
 
-// ownerSuffix is of the file whose lock says who is the keeper, as long as it runs.
+// ownerSuffix is of the file whose lock says who is the keeper, or the guard, as long as it runs.
 const ownerSuffix = ".owner"
 
-// keeperPlace is the keeper's listening socket and the right to be the keeper there.
-type keeperPlace struct {
+// takenPlace is the listening socket of a keeper or a guard and the right to be it there.
+type takenPlace struct {
 	*net.UnixListener
 	path string
 	lock int // descriptor; -1: there can be none
 }
 
-// takeKeeper takes the right, by a lock on the file owner, and makes the socket.
-func takeKeeper(path, owner string) (*keeperPlace, error) {
+// takePlace takes the right to be the keeper or the guard, by a lock on the file owner, and makes the socket.
+func takePlace(as, path, owner string) (*takenPlace, error) {
 	fd, _, err := takeLock(owner)
 	if held := heldBy(0); errors.As(err, &held) {
 		return nil, fmt.Errorf("%q is %w; stop it first", filepath.Dir(owner), err)
 	} else if errors.Is(err, unix.EROFS) {
 		fd = -1 // no keeper has been here while it could be written, and the log has a lock of its own
 	} else if err != nil {
-		return nil, fmt.Errorf("take the keeper's place: %w", err)
+		return nil, fmt.Errorf("take the %s's place: %w", as, err)
 	}
 	l, err := keeper.Listen(path)
 	if err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("listen as the keeper: %w", err)
+		return nil, fmt.Errorf("listen as the %s: %w", as, err)
 	}
 	sign(fd)
-	return &keeperPlace{UnixListener: l, path: path, lock: fd}, nil
+	return &takenPlace{UnixListener: l, path: path, lock: fd}, nil
 }
 
 // release takes the socket's name away and gives up the right, in this order. A broker that is left finds the next keeper there.
 //
 // Privileged: removes our own socket.
-func (k *keeperPlace) release() {
+func (k *takenPlace) release() {
 	k.UnixListener.Close()
 	os.Remove(k.path)
 	unix.Close(k.lock)
