@@ -144,10 +144,8 @@ func (f *fenced) fell() {
 }
 
 func (f *fenced) state() string {
-	f.b.mu.Lock()
-	defer f.b.mu.Unlock()
 	state, _ := f.b.guardState()
-	return state
+	return state.String()
 }
 
 func (f *fenced) awaitState(want string) {

@@ -250,17 +250,5 @@ func (b *Broker) awaitGuard(ctx context.Context) *guard.Conn {
 	return b.guarding.conn
 }
 
-// guardState is what status says of the guard. The caller holds mu.
-func (b *Broker) guardState() (state string, programs []string) {
-	programs = b.rules.Load().policy.Guard
-	switch {
-	case len(programs) == 0:
-		return "off", nil
-	case b.guarding.conn == nil:
-		return "down", programs
-	}
-	return "on", programs
-}
-
 // errNoTurn: too many others were telling the guard of theirs.
 var errNoTurn = errors.New("others kept the guard busy")
