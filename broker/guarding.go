@@ -24,7 +24,7 @@ type guarding struct {
 	conn  *guard.Conn      // nil: there is none
 	again chan struct{}    // closed when there is one; nil while there is
 	since time.Duration    // boot clock: when the last one went, or we started
-	why   string           // there is none, in words; "" before the first try
+	why   string           // there is none, as was recorded last; "": nothing was
 	last  uint64           // id of a ward
 	wards map[uint64]*ward // what conn guards, or is about to, by id
 
@@ -192,12 +192,12 @@ func (b *Broker) loseGuard(conn *guard.Conn) {
 		}
 	}
 	g := &b.guarding
-	g.conn, g.again, g.since, g.why = nil, make(chan struct{}), b.boot(), "the guard has ended"
+	g.conn, g.again, g.since, g.why = nil, make(chan struct{}), b.boot(), ""
 	clear(g.wards)
 	wanted := b.wantsGuard()
 	rec := audit.Record{Event: audit.EventGuard, Code: guardGone, PID: conn.PID(), Count: count}
 	if !wanted {
-		rec.Code, g.why = guardOff, ""
+		rec.Code = guardOff
 	}
 	b.append(&rec)
 	b.changed()
@@ -207,13 +207,13 @@ func (b *Broker) loseGuard(conn *guard.Conn) {
 	}
 }
 
-// noGuard notes why there is no guard; a reason that is not new is not said again.
+// noGuard notes why there is no guard, once it should have come; a reason that is not new is not said again.
 func (b *Broker) noGuard(err error) {
 	why := wire.Clip(err.Error(), wire.MaxText)
 	b.mu.Lock()
-	known := b.guarding.why == why
-	b.guarding.why = why
+	known := b.guarding.why == why || b.boot()-b.guarding.since < guardPatience
 	if !known {
+		b.guarding.why = why
 		b.append(&audit.Record{Event: audit.EventGuard, Code: guardGone, Text: why})
 	}
 	b.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"locker/audit"
 	"locker/wire"
 )
@@ -235,6 +237,18 @@ func TestWithoutAGuardLocksGoOnAndTheLogSaysWhy(t *testing.T) {
 	f.mu.Unlock()
 	f.raise()
 	eventually(t, "the hold is guarded after all", func() bool { return p.restsOfRow(g[0].ID) == guardedRests })
+}
+
+func TestAGuardThatHangsKeepsNobodyWaitingForLong(t *testing.T) {
+	f := newFenced(t, nil)
+	bundle, token := f.mac()
+	must(t, f.guard.cmd.Process.Signal(unix.SIGSTOP))
+	p := f.dial()
+	g := p.granted(attached(bundle))
+	rest(t, g, idleRests)
+	startOpens(t, f.server).may("write", token)
+	must(t, f.guard.cmd.Process.Signal(unix.SIGCONT))
+	eventually(t, "the hold is guarded when the guard goes on", func() bool { return p.restsOfRow(g[0].ID) == guardedRests })
 }
 
 func TestRefusalsAreRecordedAtOnceAndThenSeldom(t *testing.T) {

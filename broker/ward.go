@@ -62,6 +62,9 @@ func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, uid uint32, open
 	b.guarding.wards[w.id] = w // before it can be spoken of
 	b.mu.Unlock()
 	if err := conn.Guard(ctx, w.id, dirs); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			conn.Close() // it hangs, and what it may have done ends with the connection
+		}
 		b.lift(w)
 		return nil, err
 	}
