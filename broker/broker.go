@@ -51,6 +51,7 @@ type Config struct {
 
 	peerOf       func(*net.UnixConn) (authz.Peer, error) // nil: what the kernel says. For tests
 	idlePatience time.Duration                           // 0: idlePatience. For tests
+	hello, frame time.Duration                           // 0: helloDeadline and frameDeadline. For tests
 	beforeWard   func()                                  // a bundle was found idle, and the guard does not know yet. For tests
 }
 
@@ -76,6 +77,7 @@ type Broker struct {
 	bootID       [16]byte
 	patience     time.Duration
 	idlePatience time.Duration
+	hello, frame time.Duration
 	giving       atomic.Bool // HandOver was asked for
 	handed       atomic.Bool // and has begun: nothing is answered, ended or dropped any more, the next broker goes on from here
 	now          func() time.Time
@@ -156,9 +158,9 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot, peerOf: c.peerOf,
 		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, first: c.Policy.Server, bootID: parseBootID(c.BootID), patience: c.Patience,
-		idlePatience: cmp.Or(c.idlePatience, idlePatience),
-		keeping:      keeping{wanted: c.Keeper != nil, conn: c.Keeper},
-		dialGuard:    c.Guard, guarding: newGuarding(c.Boot()), beforeWard: c.beforeWard,
+		idlePatience: cmp.Or(c.idlePatience, idlePatience), hello: cmp.Or(c.hello, helloDeadline), frame: cmp.Or(c.frame, frameDeadline),
+		keeping:   keeping{wanted: c.Keeper != nil, conn: c.Keeper},
+		dialGuard: c.Guard, guarding: newGuarding(c.Boot()), beforeWard: c.beforeWard,
 		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
 		wake:     make(chan struct{}, 1),
 		table:    newTable(tableLimits(c.Policy.Limits)),

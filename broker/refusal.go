@@ -41,7 +41,6 @@ func (b *Broker) refuse(r *request, e *wire.Error) []event {
 	evs := b.leave(r)
 	b.mu.Unlock()
 	r.closeFiles()
-	evs = append(evs, b.giveBackParts(r)...)
 	r.answer(e)
 	return evs
 }

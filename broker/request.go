@@ -189,6 +189,7 @@ type holdInfo struct {
 	// Guarded by Broker.mu.
 	due       deadline // lease end, or end of the grace
 	releasing bool     // somebody is letting go of it
+	earlier   bool     // an earlier run granted it, and its Lock has not come again: whether it was answered is not known
 	outlawed  bool     // the policy in force would not grant it
 	ward      *ward    // the guard refuses opens for its sake, and rests has wire.RestGuard; not changed while releasing
 }

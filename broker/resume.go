@@ -192,32 +192,6 @@ func (b *Broker) endAway(ctx context.Context, s *session, why string) {
 	}
 }
 
-// grantedBefore answers a Lock that is sent again because lockerd was started anew before its answer had arrived: if it was granted
-// then, it has what it asked for. All or nothing: a set that was not granted whole was not granted.
-func (b *Broker) grantedBefore(s *session, id uint32, m *wire.Lock) *wire.Granted {
-	if !s.resumed {
-		return nil
-	}
-	o := owner{uid: s.peer.UID, session: s.id}
-	if m.Life == wire.Detached {
-		o = owner{uid: s.peer.UID, tag: m.Tag}
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	g := &wire.Granted{}
-	for _, path := range m.Paths {
-		i := slices.IndexFunc(b.byPath[path], func(h *hold) bool {
-			return h.owner == o && h.info.by == s.id && h.info.request == id && !h.info.releasing
-		})
-		if i < 0 {
-			return nil
-		}
-		h := b.byPath[path][i]
-		g.Grants = append(g.Grants, wire.Grant{ID: h.id, Rests: h.info.rests, Expires: h.info.expires})
-	}
-	return g
-}
-
 // takePlace has a Lock that is sent again go on from the place in the queue that its session has kept for it; a Lock that only has
 // its number ends that place. The caller holds mu.
 func (b *Broker) takePlace(r *request) []event {

@@ -83,13 +83,12 @@ func (s *session) refuse(request uint32, code wire.Code, path, text string) {
 
 // serve reads and handles frames until the peer is gone or breaks the rules. The caller ends the session.
 func (s *session) serve(ctx context.Context) {
-	patience := helloDeadline
+	patience := s.b.hello
 	if s.hurried {
 		patience = hurriedDeadline
 	}
 	s.conn.SetReadDeadline(time.Now().Add(patience))
-	var r frameReader
-	r.conn = s.conn
+	r := frameReader{conn: s.conn, patience: s.b.frame}
 	for {
 		body, err := r.next(s.isGreeted())
 		if err != nil {

@@ -305,7 +305,8 @@
 //   - a Lock is known by its request id, before anything that comes behind it is looked at: it keeps its place in the queue
 //     and its deadline; if it was granted, Granted says what it said before (already = 1 only for what the owner held
 //     before this Lock), with the same ids. What is not known is a new request; so the timeout of one that is sent
-//     again may be what remains of it. The answer can come twice, when one was under way as the Lock came again: the
+//     again may be what remains of it. Of several paths, what had been granted when the server was killed is let go first
+//     if it is not all of them; so a client had better not number a Lock as one whose paths it still holds. The answer can come twice, when one was under way as the Lock came again: the
 //     second is to be ignored;
 //   - an Unlock by id that finds nothing has found what it did the first time; by path or all, it names the rest only;
 //   - Cancel and Where, of a Lock that was sent again before them, mean what they meant;
