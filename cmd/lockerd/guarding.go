@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,8 +39,11 @@ func guardBundles(o options, stderr io.Writer) error {
 			return err
 		}
 	}
-	// Its parent is the administrator's to make, as the keeper's.
-	place, err := takeGuardPlace(o.guard, o.brokerUser != "")
+	// Its parent is the administrator's to make: only where it is safe can only he know.
+	if err := makeOwnDir(filepath.Dir(o.guard)); err != nil {
+		return fmt.Errorf("make the directory of the guard's socket: %w", err)
+	}
+	place, err := takePlace("guard", o.guard, o.guard+ownerSuffix)
 	if err != nil {
 		return err
 	}
@@ -74,30 +76,6 @@ func uidOf(user string) (uint32, error) {
 		return uint32(n), nil
 	}
 	return 0, fmt.Errorf("--broker-user: %w", err)
-}
-
-// takeGuardPlace makes the guard's socket, and the directory it lies in if that is not there. With shared our group gets as far as the
-// socket; whom of it the guard serves is for package guard to say.
-//
-// Privileged: creates one directory that the administrator named, and opens our own socket to our own group.
-func takeGuardPlace(path string, shared bool) (*takenPlace, error) {
-	dirMode := os.FileMode(0o700)
-	if shared {
-		unix.Umask(0o027)
-		dirMode = 0o750
-	}
-	if err := os.Mkdir(filepath.Dir(path), dirMode); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("make the directory of the guard's socket: %w", err)
-	}
-	place, err := takePlace("guard", path, path+ownerSuffix)
-	if err != nil || !shared {
-		return place, err
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		place.release()
-		return nil, fmt.Errorf("let the broker's group in: %w", err)
-	}
-	return place, nil
 }
 
 // dialGuard connects to the guard, once.

@@ -9,18 +9,22 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"locker/authz"
 	"locker/guard"
 )
 
+// placeOf takes the guard's place at path.
+func placeOf(path string) (*takenPlace, error) {
+	return takePlace("guard", path, path+ownerSuffix)
+}
+
 // guardHere serves a guard at path until the test ends.
-func guardHere(t *testing.T, path string, shared bool) {
+func guardHere(t *testing.T, path string) {
 	t.Helper()
-	was := unix.Umask(0o077)
-	defer unix.Umask(was)
-	place, err := takeGuardPlace(path, shared)
+	if err := makeOwnDir(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	place, err := placeOf(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +62,7 @@ func TestTheLongestListOfAPolicyIsOneThatTheGuardTakes(t *testing.T) {
 		"a byte more":             {long, false},
 	} {
 		path := filepath.Join(t.TempDir(), "g", "guard.sock")
-		guardHere(t, path, false)
+		guardHere(t, path)
 		c2, err := dialGuard(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +85,7 @@ func TestAGuardIsReachedHoweverLongItsPathIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "g", "guard.sock")
-	guardHere(t, path, false)
+	guardHere(t, path)
 	c, err := dialGuard(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -95,22 +99,10 @@ func TestAGuardIsReachedHoweverLongItsPathIs(t *testing.T) {
 	}
 }
 
-func TestWhoGetsAsFarAsTheGuardsSocket(t *testing.T) {
-	for shared, want := range map[bool][2]os.FileMode{false: {0o700, 0o600}, true: {0o750, 0o660}} {
-		path := filepath.Join(t.TempDir(), "g", "guard.sock")
-		guardHere(t, path, shared)
-		for i, name := range []string{filepath.Dir(path), path} {
-			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want[i] {
-				t.Errorf("shared: %v: %s has mode %v, %v, want %v", shared, name, info.Mode(), err, want[i])
-			}
-		}
-	}
-}
-
 func TestThereIsOneGuardAtAPlaceAndNoneWhereOthersWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "g", "guard.sock")
-	guardHere(t, path, false)
-	if _, err := takeGuardPlace(path, false); err == nil || !strings.Contains(err.Error(), "in use by lockerd pid") {
+	guardHere(t, path)
+	if _, err := placeOf(path); err == nil || !strings.Contains(err.Error(), "in use by lockerd pid") {
 		t.Errorf("a second one: %v", err)
 	}
 	if c, err := dialGuard(t.Context(), path); err != nil {
@@ -122,7 +114,7 @@ func TestThereIsOneGuardAtAPlaceAndNoneWhereOthersWrite(t *testing.T) {
 	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := takeGuardPlace(filepath.Join(open, "guard.sock"), false); err == nil || !strings.Contains(err.Error(), "writable by others") {
+	if _, err := placeOf(filepath.Join(open, "guard.sock")); err == nil || !strings.Contains(err.Error(), "writable by others") {
 		t.Errorf("where others write: %v", err)
 	}
 	if _, err := dialGuard(t.Context(), filepath.Join(open, "guard.sock")); !errors.Is(err, os.ErrNotExist) {

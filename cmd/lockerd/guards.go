@@ -29,6 +29,7 @@ type guards struct {
 	again  <-chan time.Time // when the next one is started
 	pause  time.Duration    // before that
 	told   bool             // that there can be none
+	old    bool             // the one that runs is of the program before this one, and is being ended
 }
 
 // says is where the guard that runs tells how it is; it is closed when that has ended.
@@ -60,7 +61,7 @@ func (s *supervisor) wantGuard(wanted bool) {
 	g.wanted = wanted
 	switch {
 	case !wanted:
-		g.again, g.pause = nil, 0
+		g.again, g.pause, g.old = nil, 0, false
 		if g.child != nil {
 			g.child.process.Signal(unix.SIGTERM)
 		}
@@ -99,6 +100,11 @@ func (s *supervisor) heardGuard(alive bool) {
 	if !g.wanted {
 		return
 	}
+	if g.old {
+		g.old = false
+		s.startGuard()
+		return
+	}
 	how, _ := c.howItEnded()
 	s.logger.Warn("the guard ended; it is started again", "how", how)
 	if time.Since(c.started) >= guardLives {
@@ -110,7 +116,7 @@ func (s *supervisor) heardGuard(alive bool) {
 // takeGuard follows the guard of the program before this one, and ends it: the next one is of this program. With SIGKILL, which nothing
 // keeps waiting, and no guard minds.
 func (s *supervisor) takeGuard(c *child) {
-	s.guards.wanted, s.guards.child = true, c
+	s.guards.wanted, s.guards.child, s.guards.old = true, c, true
 	c.process.Kill()
 }
 

@@ -28,7 +28,7 @@ func keepAlone(o options, stderr io.Writer) error {
 	ctx, _ := signal.NotifyContext(context.Background(), unix.SIGINT)
 	leave, _ := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	// Its parent is the administrator's to make: only where it is safe can only he know.
-	if err := makeKeeperDir(filepath.Dir(o.keeper)); err != nil {
+	if err := makeOwnDir(filepath.Dir(o.keeper)); err != nil {
 		return fmt.Errorf("make the directory of the keeper's socket: %w", err)
 	}
 	place, err := takePlace("keeper", o.keeper, o.keeper+ownerSuffix)
@@ -46,10 +46,10 @@ func keepAlone(o options, stderr io.Writer) error {
 	return err
 }
 
-// makeKeeperDir makes the directory of the keeper's socket, ours alone, if it is not there.
+// makeOwnDir makes the directory of the keeper's or the guard's socket, ours alone, if it is not there.
 //
 // Privileged: creates one directory that the administrator named.
-func makeKeeperDir(dir string) error {
+func makeOwnDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
@@ -63,7 +63,7 @@ const keeperSuffix = ".keeper"
 func keepBeside(s settings, passed bool) (*takenPlace, error) {
 	path := s.keeperSocket(passed)
 	if dir := filepath.Dir(path); !passed {
-		if err := errors.Join(makeKeeperDir(dir), checkOurs(dir)); err != nil {
+		if err := errors.Join(makeOwnDir(dir), checkOurs(dir)); err != nil {
 			return nil, fmt.Errorf("make the directory of the keeper's socket: %w", err)
 		}
 	}

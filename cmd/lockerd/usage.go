@@ -28,8 +28,8 @@ alone or a service of its own. Locks go on without it.
                       so every lock ends with the broker
   --guard SOCKET      of 'lockerd guard' and 'lockerd broker': where the guard listens (default
                       ` + defaultGuard + `); broker --guard none: no guard
-  --broker-user USER  of 'lockerd guard': a user who may connect, beside root, and whose group the
-                      guard runs with
+  --broker-user USER  of 'lockerd guard': whom it serves beside root. The socket is root's alone, so
+                      he needs CAP_DAC_OVERRIDE to get to it, as a broker has
   --accept-broken-log start although the log is damaged in its middle: what follows the damage is
                       moved aside, and a record says so
   --check             say whether lockerd would start with the policy, and exit
