@@ -41,8 +41,9 @@ type request struct {
 	slot      []int          // index into files, for each of msg.Paths
 	covered   []bool         // for each of files: its owner holds it already
 	claim     *claim
-	detail    detail // of the table's last verdict
-	replaced  int    // how often a file was replaced under the claim
+	detail    detail             // of the table's last verdict
+	replaced  int                // how often a file was replaced under the claim
+	ahead     map[flock.ID]noise // of its bundles that were written, by the file system's word, in the future
 
 	parking   sync.Mutex // held while files are parked: see park
 	answering sync.Mutex // guards answered, and orders Queued before the final answer
@@ -70,6 +71,7 @@ type request struct {
 	until        time.Duration // of one that is absent, or was: when its wait times out, on the boot clock; 0: as it says itself
 	place        *claim        // of an absent request that this one goes on from, until it is entered
 	reserved     []ruleUse     // counted in Broker.perRule for it, one for each file that it asks for
+	noise        *noise        // it waits for quiet
 	lastBlockers []wire.Blocker
 }
 

@@ -66,6 +66,9 @@ func (b *Broker) blockersOf(r *request, outside *place) []wire.Blocker {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if r.noise != nil {
+		return b.noiseBlockers(r.noise)
+	}
 	return b.insideBlockers(r)
 }
 
