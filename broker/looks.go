@@ -13,6 +13,9 @@ const (
 	looksUID  = 2
 	looksAll  = 16
 	lookShare = 5
+
+	// For its turn, and for the pause, of a claim that has the locks. It does not hold the files yet, and must not keep others from them.
+	lastPatience = 500 * time.Millisecond
 )
 
 var errManyLooks = errors.New("too many of your bundles are being looked through at this moment")
@@ -76,8 +79,7 @@ func (b *Broker) restFromLooks(ctx context.Context, uid uint32, patience time.Du
 	}
 }
 
-func (b *Broker) leaveLook(a *account, cost time.Duration) {
-	b.looks.took(a.uid, b.boot(), cost)
+func (b *Broker) leaveLook(a *account) {
 	b.gates.looks.release()
 	a.looks.release()
 }

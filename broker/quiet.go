@@ -20,11 +20,10 @@ import (
 
 // noise is why a bundle is not quiet yet.
 type noise struct {
-	id      flock.ID
-	path    string
-	wanted  time.Duration
-	written time.Time // by the file system's word
-	last    time.Time // by our clock, and never later than when it was seen
+	id     flock.ID
+	path   string
+	wanted time.Duration
+	last   time.Time // when it was written, and never later than when that was seen
 }
 
 // left is how long the bundle has to stay as it is.
@@ -76,7 +75,7 @@ func (b *Broker) lookForQuiet(ctx context.Context, r *request) []event {
 func (b *Broker) whenQuiet(ctx context.Context, r *request) []event {
 	looking, cancel := b.beginLooking(ctx, r)
 	defer cancel()
-	n, err := b.listen(looking, r, openWait)
+	n, err := b.lookLast(looking, r)
 	if err == nil && n == nil {
 		return b.grant(ctx, r)
 	}
@@ -91,6 +90,16 @@ func (b *Broker) whenQuiet(ctx context.Context, r *request) []event {
 		return b.refuse(r, &wire.Error{Code: wire.CodeBusy, Path: n.path, Text: n.words(b.now())})
 	}
 	return b.awaitQuiet(ctx, r, n)
+}
+
+// lookLast looks through the bundles of a claim that has their locks. One that was looked through without them just now goes ahead of all others of
+// its uid: their turns are for looks that may find something, and meanwhile it would keep a Mac from a bundle that it does not hold yet.
+func (b *Broker) lookLast(ctx context.Context, r *request) (*noise, error) {
+	if r.heard {
+		r.heard = false
+		return b.lookThrough(ctx, r)
+	}
+	return b.listen(ctx, r, lastPatience)
 }
 
 // beginLooking gives the context of a look, which ends with the request.
@@ -119,9 +128,6 @@ func (b *Broker) awaitQuiet(ctx context.Context, r *request, n *noise) []event {
 	defer cancel()
 	r.park() // its own worker: nobody else parks what is being claimed
 	err := b.untilQuiet(waiting, r, n)
-	if err == nil { // now, and not with the locks in hand, which a Mac may want
-		b.restFromLooks(waiting, r.s.acct.uid, 0)
-	}
 	if waiting.Err() != nil {
 		b.giveUp(ctx, r, wire.CodeShutdown)
 		return nil
@@ -132,6 +138,7 @@ func (b *Broker) awaitQuiet(ctx context.Context, r *request, n *noise) []event {
 	if err != nil {
 		return b.notHeard(ctx, r, err)
 	}
+	r.heard = true
 	return []event{{c: r.claim, v: pending}}
 }
 
@@ -191,17 +198,23 @@ func (b *Broker) sleepUntilQuiet(ctx context.Context, r *request, n *noise) erro
 	}
 }
 
-// listen looks through the bundles of a claim and gives the one that stays noisy longest; nil: all are quiet. For whoever works on the
-// claim. errManyLooks: the uid's other claims are being looked through, and have been for as long as patience.
-func (b *Broker) listen(ctx context.Context, r *request, patience time.Duration) (worst *noise, err error) {
+// listen is lookThrough in its turn. errManyLooks: the uid's other claims are being looked through, and have been for as long as patience.
+func (b *Broker) listen(ctx context.Context, r *request, patience time.Duration) (*noise, error) {
 	if !b.enterLook(ctx, r.s.acct, patience) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		return nil, errManyLooks
 	}
+	defer b.leaveLook(r.s.acct)
+	return b.lookThrough(ctx, r)
+}
+
+// lookThrough looks through the bundles of a claim and gives the one that stays noisy longest; nil: all are quiet. For whoever works on
+// the claim.
+func (b *Broker) lookThrough(ctx context.Context, r *request) (worst *noise, err error) {
 	began := b.boot()
-	defer func() { b.leaveLook(r.s.acct, b.boot()-began) }()
+	defer func() { b.looks.took(r.s.acct.uid, b.boot(), b.boot()-began) }()
 	for i, f := range r.files {
 		wanted := r.quietOf(i)
 		if wanted == 0 {
@@ -215,19 +228,29 @@ func (b *Broker) listen(ctx context.Context, r *request, patience time.Duration)
 			return nil, err
 		}
 		now := b.now()
-		n := &noise{id: f.ID, path: r.pathOf(i), wanted: wanted, written: at, last: at}
-		if at.After(now) {
-			if n.last = now; r.ahead[f.ID].written.Equal(at) {
-				n.last = r.ahead[f.ID].last
-			}
-			if r.ahead == nil {
-				r.ahead = map[flock.ID]noise{}
-			}
-			r.ahead[f.ID] = *n // of as many files as the claim has, at most
-		}
+		n := &noise{id: f.ID, path: r.pathOf(i), wanted: wanted, last: r.lastWrite(f.ID, at, now)}
 		if n.left(now) > 0 && (worst == nil || n.left(now) > worst.left(now)) {
 			worst = n
 		}
 	}
 	return worst, nil
 }
+
+// lastWrite gives the time of a write by our clock: by the file system's, unless that is in the future.
+func (r *request) lastWrite(id flock.ID, at, now time.Time) time.Time {
+	if !at.After(now) {
+		return at
+	}
+	seen := r.ahead[id]
+	if !seen.written.Equal(at) {
+		seen = ahead{written: at, seen: now}
+		if r.ahead == nil {
+			r.ahead = map[flock.ID]ahead{}
+		}
+		r.ahead[id] = seen // of as many files as the claim has, at most
+	}
+	return seen.seen
+}
+
+// ahead is a write in the future, and when the claim saw it first.
+type ahead struct{ written, seen time.Time }

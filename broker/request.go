@@ -43,7 +43,8 @@ type request struct {
 	claim     *claim
 	detail    detail             // of the table's last verdict
 	replaced  int                // how often a file was replaced under the claim
-	ahead     map[flock.ID]noise // of its bundles that were written, by the file system's word, in the future
+	ahead     map[flock.ID]ahead // of its bundles that were written in the future
+	heard     bool               // its bundles were quiet just now, when they were not locked
 
 	parking   sync.Mutex // held while files are parked: see park
 	answering sync.Mutex // guards answered, and orders Queued before the final answer
