@@ -119,7 +119,7 @@ func (r *rule) identity() string {
 		return "name " + r.name
 	}
 	return fmt.Sprint("content ", r.everyone, r.uids, r.gids, r.texts(), r.can,
-		r.maxHold, r.maxWait, r.holds, r.engines, r.hardlinks)
+		r.maxHold, r.maxWait, r.holds, r.engines, r.hardlinks, r.quiet)
 }
 
 func (r *rule) title() string {
@@ -167,6 +167,7 @@ func (r *rule) changed(before *rule) []string {
 	compare("holds", limitText(before.holds), limitText(r.holds))
 	compare("engines", before.engines.String(), r.engines.String())
 	compare("hardlinks", fmt.Sprint(before.hardlinks), fmt.Sprint(r.hardlinks))
+	compare("quiet", limitText(before.quiet), limitText(r.quiet))
 	compare("can", strings.Join(before.can.words(), " "), strings.Join(r.can.words(), " "))
 	return keys
 }

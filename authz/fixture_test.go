@@ -123,6 +123,7 @@ max_hold = "12h"
 max_wait = "1h"
 holds = 80
 engines = ["flock"]
+quiet = "30s"
 can    = ["lock", "lock-shared"]
 
 [[rule]]
@@ -151,6 +152,7 @@ max_hold = "1h"
 max_wait = "10m"
 holds = 1
 engines = ["ofd"]
+quiet = "1h"
 can = ["lock"]
 [[rule]]
 users = ["alice"]
@@ -158,6 +160,7 @@ paths = ["/srv/tm/alice"]
 max_hold = "3h"
 engines = ["flock"]
 hardlinks = true
+quiet = "2m"
 can = ["lock", "break"]
 [[rule]]
 users = ["*"]
@@ -175,6 +178,7 @@ paths = ["/srv/backups/archive"]
 users = ["*"]
 paths = ["/srv/tm", "/srv/backups"]
 hardlinks = true
+quiet = "1s"
 can = ["lock", "list"]`,
 	"carriage returns": "allow = [\"/srv/tm\"]\r\n\r\n[limits]\r\nholds = 1_0\r\n[[rule]]\r\nusers = [0x3e8]\r\npaths = [\"/srv/tm\"]\r\nmax_hold = \"2d\"\r\ncan = [\"lock\"]\r\n",
 	"deny alone":       "allow = [\"/srv/tm\"]\n[[deny]]\nusers=[\"*\"]\npaths=[\"/srv/tm\"]\n",

@@ -32,12 +32,12 @@ func TestSampleMeansWhatItSays(t *testing.T) {
 	if p.RuleCount() != 3 || len(p.denies) != 2 {
 		t.Errorf("%d rules, %d denies", p.RuleCount(), len(p.denies))
 	}
-	for i, line := range []int{30, 41, 47} {
+	for i, line := range []int{30, 42, 48} {
 		if p.rules[i].line != line {
 			t.Errorf("rule %d: line %d, want %d", i, p.rules[i].line, line)
 		}
 	}
-	if r := p.rules[0]; r.name != "own bundles" || r.maxHold != 12*time.Hour || r.maxWait != time.Hour || r.holds != 80 || r.engines != Flock {
+	if r := p.rules[0]; r.name != "own bundles" || r.maxHold != 12*time.Hour || r.maxWait != time.Hour || r.holds != 80 || r.engines != Flock || r.quiet != 30*time.Second {
 		t.Errorf("%+v", r)
 	}
 	if r := p.denies[1]; r.name != "deny 2" || r.named || r.engines != 0 || r.can != 0 {

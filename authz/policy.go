@@ -59,6 +59,7 @@ type rule struct {
 	holds            int
 	engines          Engines
 	hardlinks        bool
+	quiet            time.Duration
 }
 
 // RuleCount returns the number of [[rule]] tables; denies are not counted.

@@ -60,6 +60,7 @@ type regime struct {
 	policy *authz.Policy
 	opener *flock.Opener
 	loaded time.Time
+	over   chan struct{} // closed when another is in force
 }
 
 // Broker is one running lock broker.
@@ -89,6 +90,7 @@ type Broker struct {
 	rules   atomic.Pointer[regime]
 	gates   gates
 	outside outside
+	looks   looks
 	waiter  *flock.Waiter
 	deaths  *deathWatch
 
@@ -169,7 +171,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	}
 	b.gates.set(c.Policy.Limits)
 	b.setRates(c.Policy.Limits)
-	b.rules.Store(&regime{policy: c.Policy, opener: opener, loaded: b.started})
+	b.rules.Store(&regime{policy: c.Policy, opener: opener, loaded: b.started, over: make(chan struct{})})
 	if b.patience == 0 {
 		b.patience = defaultPatience
 	}

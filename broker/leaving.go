@@ -15,8 +15,11 @@ func (b *Broker) giveUp(ctx context.Context, r *request, code wire.Code) {
 		code = r.ended
 	}
 	waited := r.outside
+	if r.noise != nil {
+		r.lastBlockers = b.noiseBlockers(r.noise)
+	}
 	b.mu.Unlock()
-	if code == wire.CodeTimeout && waited != (place{}) {
+	if code == wire.CodeTimeout && r.noise == nil && waited != (place{}) {
 		r.lastBlockers = b.outsideBlockers(r, waited)
 	}
 	b.mu.Lock()

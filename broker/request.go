@@ -42,9 +42,11 @@ type request struct {
 	slot      []int          // index into files, for each of msg.Paths
 	covered   []bool         // for each of files: its owner holds it already
 	claim     *claim
-	detail    detail // of the table's last verdict
-	replaced  int    // how often a file was replaced under the claim
-	disturbed int    // how often a bundle was opened before the guard was told
+	detail    detail             // of the table's last verdict
+	replaced  int                // how often a file was replaced under the claim
+	disturbed int                // how often a bundle was opened before the guard was told
+	ahead     map[flock.ID]ahead // of its bundles that were written in the future
+	heard     bool               // its bundles were quiet just now, when they were not locked
 
 	// What the guard was told for the claim, while its files are locked: see guardFiles.
 	wards      []*ward     // for each of files; nil where nothing is guarded
@@ -77,6 +79,7 @@ type request struct {
 	until        time.Duration // of one that is absent, or was: when its wait times out, on the boot clock; 0: as it says itself
 	place        *claim        // of an absent request that this one goes on from, until it is entered
 	reserved     []ruleUse     // counted in Broker.perRule for it, one for each file that it asks for
+	noise        *noise        // it waits for quiet
 	lastBlockers []wire.Blocker
 }
 

@@ -2,6 +2,7 @@ package flock
 
 import (
 	"bytes"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -17,6 +18,8 @@ type Holder struct {
 	Command string // raw bytes of /proc/PID/comm, chosen by the process: the caller escapes them
 	Engine  string // "ofd", "flock", "posix" (a classic fcntl lock) or "lease", or OnlyOpen
 	Mode    Mode   // without a lock: Exclusive if it may write
+	// Client is where the one TCP connection comes from that the process has accepted; not valid: there is none, or several, or it is not known.
+	Client netip.Addr
 }
 
 // A search costs at most this, whatever the machine's users have opened; what is not found by then has PID -1. The clock does not count
@@ -79,6 +82,7 @@ func (s *search) look() error {
 	for _, l := range s.lines {
 		s.found(Holder{PID: -1, Engine: l.engine(), Mode: l.mode})
 	}
+	s.findClients()
 	return nil
 }
 

@@ -2,6 +2,7 @@ package flock
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -40,7 +41,7 @@ func TestHoldersOutsideAreNamed(t *testing.T) {
 				comm, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid()) + "/comm")
 				must(t, err)
 				asUID := uint32(max(uid, os.Geteuid())) // -1 is ours
-				want := []Holder{{int32(p.pid()), asUID, string(comm[:len(comm)-1]), kind, m}}
+				want := []Holder{{int32(p.pid()), asUID, string(comm[:len(comm)-1]), kind, m, netip.Addr{}}}
 				if got := outside(t, f.ID); !slices.Equal(got, want) {
 					t.Errorf("uid %d %s %s: got %+v, want %+v", uid, kind, m, got, want)
 				}

@@ -177,7 +177,9 @@
 //	  pid       i32                  0 or less: not known
 //	  command   string 1024
 //	  since     time
-//	  reason    string 256           outside the broker: empty, or "has it open" where that is all
+//	  reason    string 256           outside the broker, in words for people: empty, or "has it open" where that is all, and from
+//	                                 where the client comes for whom a file server has it ("has it open for 192.0.2.7"). With
+//	                                 pid 0 and not empty: nobody in particular, but the bundle was written too lately
 //	Row
 //	  kind      enum 5               1 holder, 2 waiter, 3 lost: held before a restart, not to be had again,
 //	                                 4 outside: a program that a waiter waits for, known by uid, pid, command, and
