@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,34 +26,56 @@ type site struct {
 // bands is how many a bundle has here; a real one has thousands, which are not locked one by one.
 const bands = 8
 
-func newSite(t *testing.T) *site {
+// newSite makes one. The programs are what lockerd's guard is to keep out; without any, there is no guard.
+func newSite(t *testing.T, programs ...string) *site {
 	t.Helper()
 	top := t.TempDir()
-	s := &site{t: t, dir: filepath.Join(top, "share"), bin: filepath.Join(top, "bin"), socket: filepath.Join(top, "s")}
+	bin, err := built()
+	must(t, err)
+	s := &site{t: t, dir: filepath.Join(top, "share"), bin: bin, socket: filepath.Join(top, "s")}
 	for _, d := range []string{filepath.Dir(top), top} {
 		if err := os.Chmod(d, 0o755); err != nil { // smbd goes in as nobody
 			t.Fatal(err)
 		}
 	}
 	must(t, os.MkdirAll(filepath.Join(s.bundle(), "bands"), 0o755))
-	must(t, os.WriteFile(filepath.Join(s.bundle(), "Info.plist"), []byte("<plist/>"), 0o644))
-	must(t, os.WriteFile(filepath.Join(s.bundle(), "token"), []byte("0123456789abcdef"), 0o644))
-	for i := range bands {
-		must(t, os.WriteFile(s.band(i), []byte("generation 00000"), 0o644))
-	}
+	s.fill()
 	must(t, filepath.WalkDir(s.dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		return os.Chown(path, nobody, nobody)
 	}))
-	build := exec.Command("go", "build", "-o", s.bin+"/", "locker/cmd/locker", "locker/cmd/lockerd")
+	s.serve(programs)
+	return s
+}
+
+// fill gives all files of the bundle their first content, in place.
+func (s *site) fill() {
+	s.t.Helper()
+	must(s.t, os.WriteFile(filepath.Join(s.bundle(), "Info.plist"), []byte("<plist/>"), 0o644))
+	must(s.t, os.WriteFile(filepath.Join(s.bundle(), "token"), []byte("0123456789abcdef"), 0o644))
+	for i := range bands {
+		must(s.t, os.WriteFile(s.band(i), []byte("generation 00000"), 0o644))
+	}
+}
+
+// built gives the directory of locker and lockerd, which TestMain removes.
+var built = sync.OnceValues(func() (string, error) {
+	build := exec.Command("go", "build", "-o", binDir+"/", "locker/cmd/locker", "locker/cmd/lockerd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	s.serve()
-	return s
+	return binDir, nil
+})
+
+var binDir = filepath.Join(os.TempDir(), fmt.Sprintf("fileservers-%d", os.Getpid()))
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	os.RemoveAll(binDir)
+	os.Exit(status)
 }
 
 const nobody = 65534
@@ -67,9 +90,22 @@ func must(t *testing.T, err error) {
 func (s *site) bundle() string    { return filepath.Join(s.dir, "mac.sparsebundle") }
 func (s *site) band(i int) string { return filepath.Join(s.bundle(), "bands", fmt.Sprintf("%x", i)) }
 
-func (s *site) serve() {
+func (s *site) serve(programs []string) {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(s.bin, "lockerd"), "--socket", s.socket, "--allow", s.dir, "--state-dir", filepath.Join(filepath.Dir(s.dir), "state"), "--log-level", "warn")
+	own, err := os.MkdirTemp("/root", "fileservers-") // above a root's policy nobody else may write
+	must(s.t, err)
+	s.t.Cleanup(func() { os.RemoveAll(own) })
+	policy := fmt.Sprintf("allow = [%q]\n", s.dir)
+	for i, p := range programs {
+		programs[i] = fmt.Sprintf("%q", p)
+	}
+	if len(programs) > 0 {
+		policy += "[guard]\ndeny = [" + strings.Join(programs, ", ") + "]\n"
+	}
+	policy += fmt.Sprintf("[[rule]]\nname = \"root\"\nusers = [0]\npaths = [%q]\ncan = [\"lock\", \"list\"]\n", s.dir)
+	must(s.t, os.WriteFile(filepath.Join(own, "locker.toml"), []byte(policy), 0o644))
+	cmd := exec.Command(filepath.Join(s.bin, "lockerd"), "--socket", s.socket, "--config", filepath.Join(own, "locker.toml"),
+		"--state-dir", filepath.Join(filepath.Dir(s.dir), "state"), "--log-level", "error")
 	cmd.Stderr = os.Stderr
 	must(s.t, cmd.Start())
 	s.t.Cleanup(func() {

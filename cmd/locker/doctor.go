@@ -46,7 +46,8 @@ type verdictOn struct {
 	server string // samba, netatalk, or the type of a file system that others use too
 	name   string // share or volume; "" for all
 	kept   kept
-	why    string // and what would help; "" where nothing is to be said
+	why    string   // and what would help; "" where nothing is to be said
+	past   []string // what gets past the lock all the same: doctor_past.go
 }
 
 // examination is what doctor has found out. Its lists are in the order of the command line and of the configuration.
@@ -174,6 +175,7 @@ func (e *examination) judge() {
 			e.verdicts = append(e.verdicts, v)
 		}
 	}
+	e.tellPast()
 	e.problems = append(e.problems, e.lockerd.problems()...)
 	e.problems = append(e.problems, e.kernel.problems()...)
 }

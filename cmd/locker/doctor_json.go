@@ -38,6 +38,7 @@ func (e *examination) object() *object {
 		o.path("name", v.name)
 		o.text("kept_out", v.kept.String())
 		o.text("why", v.why)
+		o.list("gets_through", append([]string{}, v.past...))
 		o.close('}')
 	}
 	o.close(']')

@@ -27,7 +27,9 @@ includes for single clients (include = ...%m), and usershares, testparm does not
 
 With --json, one object: paths[] (path, real, kind, target, engines, file_system, self_test), samba (running, testparm, error,
 shares[]), netatalk (running, afpd, config, error, volumes[]), lockerd, guard, kernel, verdicts[] (path, server, name, kept_out:
-yes|partly|no|unknown, why), problems[], fine. Fields are only ever added.`
+yes|partly|no|unknown, why, gets_through[]), problems[], fine. Fields are only ever added. gets_through is what clients of a file server
+can do all the same: open, read, write, lock (a range of bytes), oplock (read and write with an oplock), truncate, delete, rename,
+bands (all that, with the other files of a bundle); all of it where it cannot be told.`
 )
 
 // Why somebody is kept out, or not.
@@ -43,6 +45,7 @@ const (
 	whyLax         = "strict locking = no: only byte-range locks are refused"
 	whyOpens       = "opens succeed, reads and writes are refused; guard keeps it out"
 	whyAuto        = "opens succeed, reads and writes are refused unless the client has an oplock or lease (strict locking = auto); guard keeps it out"
+	whyBands       = "by its token; bands that are opened without it are kept only by guard"
 	whyUnavailable = "available = no: it is not served"
 	whyNoTestparm  = "smbd is running, and testparm was not found to tell its shares"
 

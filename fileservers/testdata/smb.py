@@ -6,6 +6,7 @@ open NAME ACCESS SHARING [trunc|oplock]   ACCESS and SHARING: letters of "rw", "
 read HANDLE | write HANDLE TEXT    at offset 0
 lock HANDLE                        the first byte, exclusively, without waiting
 close HANDLE
+delete NAME | rename NAME TO       TO: without directories
 """
 import sys
 from impacket.smbconnection import SMBConnection, SessionError
@@ -52,7 +53,16 @@ def close(handle):
     conn.closeFile(tree, handles.pop(handle))
 
 
-does = {"open": open_, "read": read, "write": write, "lock": lock, "close": close}
+def delete(name):
+    conn.deleteFile(share, name.replace("/", "\\"))
+
+
+def rename(name, to):
+    name = name.replace("/", "\\")
+    conn.rename(share, name, name.rpartition("\\")[0] + "\\" + to)
+
+
+does = {"open": open_, "read": read, "write": write, "lock": lock, "close": close, "delete": delete, "rename": rename}
 print("ready", flush=True)
 for line in sys.stdin:
     words = line.split()

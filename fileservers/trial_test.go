@@ -1,0 +1,183 @@
+package fileservers
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// trial is one server, and a bundle of which a client tries everything before, while and after it is held.
+type trial struct {
+	kind  kind
+	guard bool // lockerd's guard is to refuse the server's opens: then only what no open is needed for gets through
+}
+
+func (x trial) String() string {
+	if x.guard {
+		return x.kind.name + ", with guard"
+	}
+	return x.kind.name
+}
+
+// outcome is what came of a verb.
+type outcome struct {
+	answer string // of the open if that failed, else of what followed
+	opened bool
+	done   bool // what the verb is for
+}
+
+// try has the client do it, and gives all files their content back.
+func (v verb) try(s *site, m *mac, file string) outcome {
+	s.t.Helper()
+	before := sum(s.t, s.dir)
+	status, handle := m.asks("open mac.sparsebundle/%s %s %s %s", file, v.access, v.sharing, v.how)
+	o := outcome{answer: "open " + status, opened: status == "OK"}
+	if o.opened {
+		if v.then != "" {
+			then := v.then + " " + handle
+			if v.then == "write" {
+				then += " changed"
+			}
+			status, _ := m.asks("%s", then)
+			o.answer, o.done = v.then+" "+status, status == "OK"
+		}
+		if closed, _ := m.asks("close %s", handle); closed != "OK" {
+			s.t.Errorf("%s of %s: close: %s", v.name, file, closed)
+		}
+	}
+	if v.past == "truncate" { // whatever the answer was
+		info, err := os.Stat(filepath.Join(s.bundle(), file))
+		must(s.t, err)
+		o.done = info.Size() == 0
+	}
+	changes := o.done && (v.then == "write" || v.past == "truncate")
+	if changed := sum(s.t, s.dir) != before; changed != changes {
+		s.t.Errorf("%s of %s, which was answered %q: that the files have changed is %v", v.name, file, o.answer, changed)
+	}
+	s.fill()
+	return o
+}
+
+// prediction is what doctor says of a bundle and a server: whether it is kept out, and what it can do all the same.
+type prediction struct {
+	KeptOut     string   `json:"kept_out"`
+	GetsThrough []string `json:"gets_through"`
+}
+
+// says reports whether a verb, or a part of one, is predicted to get through to a file.
+func (p *prediction) says(word, file string) bool {
+	if file != "token" {
+		word = "bands"
+	}
+	return slices.Contains(p.GetsThrough, word)
+}
+
+// doctor asks it, in a mount namespace where /etc has the server's configuration.
+func (s *site) doctor(server *served) prediction {
+	s.t.Helper()
+	etc := s.t.TempDir()
+	file := filepath.Join(etc, server.place)
+	must(s.t, os.Mkdir(filepath.Dir(file), 0o755))
+	must(s.t, os.WriteFile(file, []byte(server.conf), 0o644))
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", `mount -t overlay -o "lowerdir=$0:/etc" overlay /etc; exec "$@"`,
+		etc, filepath.Join(s.bin, "locker"), "doctor", "--json", s.bundle())
+	cmd.Env = append(os.Environ(), "LOCKER_SOCKET="+s.socket)
+	out, err := cmd.Output() // its status is 1 where somebody is not kept out
+	var said struct {
+		Verdicts []struct {
+			Path, Server, Name string
+			prediction
+		}
+	}
+	if err := json.Unmarshal(out, &said); err != nil {
+		s.t.Fatalf("locker doctor: %v\n%s", err, out)
+	}
+	for _, v := range said.Verdicts {
+		if v.Server == filepath.Dir(server.place) && v.Name == "tm" && v.Path == s.bundle() {
+			return v.prediction
+		}
+	}
+	s.t.Fatalf("doctor, %v, says nothing of the server:\n%s", err, out)
+	return prediction{}
+}
+
+// run tries everything, and compares: all of what was predicted must get through, and nothing else.
+func (x trial) run(t *testing.T) {
+	x.kind.need(t, "unshare")
+	var deny []string
+	if x.guard {
+		program, err := exec.LookPath(x.kind.program)
+		must(t, err)
+		program, err = filepath.EvalSymlinks(program)
+		must(t, err)
+		deny = append(deny, program)
+	}
+	s := newSite(t, deny...)
+	server := x.kind.start(t, s.dir)
+	m := server.dial(t)
+	predicted := s.doctor(server)
+	t.Logf("doctor: kept out: %s, but not from %v", predicted.KeptOut, predicted.GetsThrough)
+	held := x.kind.held
+	if x.guard { // doctor speaks of locks
+		predicted, held = prediction{GetsThrough: []string{"delete", "rename"}}, nil
+	}
+	x.free(s, m, "before")
+	before := sum(t, s.dir)
+	s.do(s.locker("lock", s.bundle()))
+	for _, file := range []string{"token", "bands/0"} {
+		for _, v := range x.kind.verbs {
+			o := v.try(s, m, file)
+			if want := predicted.says("open", file); o.opened != want && v.past != "truncate" {
+				t.Errorf("%s of %s while it is held: %s; that it can be opened should be %v", v.name, file, o.answer, want)
+			}
+			if want := predicted.says(v.past, file); o.done != want && v.past != "" {
+				t.Errorf("%s of %s while it is held: %s, done: %v, want %v", v.name, file, o.answer, o.done, want)
+			}
+			if want, ok := held[v.name]; ok && file == "token" && o.answer != want {
+				t.Errorf("%s of %s while it is held: %s, want %s", v.name, file, o.answer, want)
+			}
+		}
+	}
+	if sum(t, s.dir) != before {
+		t.Error("a file is not as it was")
+	}
+	s.do(s.locker("unlock", s.bundle()))
+	x.free(s, m, "afterwards")
+	s.do(s.locker("lock", s.bundle()))
+	x.names(s, m, predicted)
+}
+
+// free tries everything while the bundle is not held.
+func (x trial) free(s *site, m *mac, when string) {
+	s.t.Helper()
+	for _, file := range []string{"token", "bands/0"} {
+		for _, v := range x.kind.verbs {
+			if o := v.try(s, m, file); !o.opened || !o.done && v.past != "" {
+				s.t.Errorf("%s of %s %s: %s", v.name, file, when, o.answer)
+			}
+		}
+	}
+}
+
+// names tries what is done to a token by its name. It ends the bundle.
+func (x trial) names(s *site, m *mac, predicted prediction) {
+	s.t.Helper()
+	token := filepath.Join(s.bundle(), "token")
+	there := func(path string) bool {
+		_, err := os.Lstat(path)
+		return err == nil
+	}
+	for _, word := range []string{"rename", "delete"} {
+		answer, _ := m.asks(strings.TrimSpace(word + " mac.sparsebundle/token " + map[string]string{"rename": "other"}[word]))
+		if done, want := !there(token), slices.Contains(predicted.GetsThrough, word); done != want {
+			s.t.Errorf("%s of a held token: %s, done: %v, want %v", word, answer, done, want)
+		}
+		if word == "rename" && !there(token) {
+			must(s.t, os.Rename(filepath.Join(s.bundle(), "other"), token))
+		}
+	}
+}
