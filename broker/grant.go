@@ -67,6 +67,7 @@ func (b *Broker) grant(ctx context.Context, r *request) []event {
 	evs = append(evs, b.leave(r)...)
 	b.mu.Unlock()
 
+	b.watchBundles(holds) // before the answer: what is deleted from then on counts
 	if err = b.log.Commit(last, r.msg.Life == wire.Detached); err != nil {
 		return append(evs, b.undo(r, holds, err)...)
 	}
@@ -191,6 +192,7 @@ func restsOf(f *flock.File) wire.Rest {
 // adopt enters a hold into the broker's own books. The caller holds mu.
 func (b *Broker) adopt(h *hold, info *holdInfo) {
 	h.info = info
+	b.changes.await(h)
 	b.byPath[info.path] = append(b.byPath[info.path], h)
 	b.perRule[ruleUse{h.uid, info.rule}]++
 	if info.due.at > 0 {

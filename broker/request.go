@@ -182,7 +182,9 @@ type holdInfo struct {
 	// Guarded by Broker.mu.
 	due       deadline // lease end, or end of the grace
 	releasing bool     // somebody is letting go of it
-	outlawed  bool     // the policy in force would not grant it
+	fresh     int      // index in changes.fresh + 1; 0: not there
+	changes   *holdChanges
+	outlawed  bool // the policy in force would not grant it
 }
 
 // network reports whether letting go of the hold may hang.

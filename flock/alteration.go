@@ -8,33 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inode is one watch of the kernel's, and the holds that it is for. Guarded by Changes.mu.
-type inode struct {
-	wd    int32
-	parts []part
-	looks bool // the number of its names may have changed
-}
-
-// part is what an inode is of a hold.
-type part struct {
-	of     *watched
-	place  place
-	prefix string // of names in it, as seen from the bundle
-}
-
-// without takes the parts of w out; true if nothing is left.
-func (k *inode) without(w *watched) bool {
-	rest := k.parts[:0]
-	for _, p := range k.parts {
-		if p.of != w {
-			rest = append(rest, p)
-		}
-	}
-	clear(k.parts[len(rest):])
-	k.parts = rest
-	return len(rest) == 0
-}
-
 // reader reads the queue and tells, until Close.
 func (c *Changes) reader() {
 	defer close(c.read)

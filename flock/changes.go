@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -35,69 +36,11 @@ type Changes struct {
 	ended  bool
 }
 
-// Alteration is what has become of one hold's files since the Watch.
-type Alteration struct {
-	Count  uint32 // how many were deleted, renamed or replaced; a rename counts once
-	Last   string // the last of them, as seen from the bundle: "bands/1f", at most MaxAltered bytes of any kind; "": the bundle or file itself
-	Missed bool   // there may be more
-}
-
-// MaxAltered is the greatest length of Alteration.Last: "mapped/" and a name.
-const MaxAltered = len("mapped/") + unix.NAME_MAX
-
-// maxAlterations is how many of one hold are counted. Then its watches are taken away, so that a flood ends where it begins and does not
-// push the events of others out of the queue (fs.inotify.max_queued_events, 16,384).
-const maxAlterations = 4096
-
-// maxBundleWatches is how many watches a bundle takes at most.
-const maxBundleWatches = 1 + len(bundleDirs)
-
-// bundleDirs are the directories that hdiutil(1) makes in a bundle.
-var bundleDirs = [...]string{"bands", "mapped"}
-
-// watched is one hold. Guarded by Changes.mu.
-type watched struct {
-	id     uint64
-	fd     int // of a file that is watched itself, else -1
-	wds    []int32
-	cookie uint32 // of the rename that was counted last
-	dirty  bool
-	Alteration
-}
-
-// place says which part of a hold an inode is.
-type place uint8
-
-const (
-	placeFile   place = iota + 1 // what is held
-	placeBundle                  // the bundle's directory
-	placeInside                  // a directory in it
-)
-
 // The kernel's queue is left alone between two reads, so that a storm of events costs us a bounded part of a processor.
 const (
 	readPause  = 5 * time.Millisecond
 	readBuffer = 64 << 10 // bytes; the smallest event with a name has 32
 )
-
-const (
-	inDirectory = unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ONLYDIR
-	inItself    = unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
-)
-
-// eventsOf are those that tell of an alteration. The inode of a file that is open outlives its name: IN_ATTRIB says that the number
-// of its names has changed. New bands are what writers make, and not asked for.
-func eventsOf(p place) uint32 {
-	switch p {
-	case placeFile:
-		return inItself | unix.IN_ATTRIB
-	case placeBundle:
-		return inDirectory | inItself
-	case placeInside:
-		return inDirectory
-	}
-	return 0
-}
 
 // NewChanges starts the reader; Close ends it. tell is called by the reader when a hold's files have been altered, with all that is known
 // since the Watch, and may come once more after the Unwatch. It must not call Watch or Unwatch.
@@ -135,24 +78,29 @@ func (c *Changes) Close() error {
 	return err
 }
 
-// Watches is how many watches a Watch of f may take: what it is to be counted as.
-func Watches(f *File) int {
-	switch {
-	case f.Network: // where the kernel sees only what this machine does
-		return 0
-	case f.Bundle:
-		return maxBundleWatches
+// MaxWatches is how many watches the kernel allows all processes of our uid together; 8,192, as it did before it went by memory, if it
+// does not say.
+//
+// Privileged: reads a number of the kernel's.
+func MaxWatches() int {
+	text, err := os.ReadFile("/proc/sys/fs/inotify/max_user_watches")
+	if err != nil {
+		return 8192
 	}
-	return 1
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 8192
+	}
+	return n
 }
 
-// Watch watches what belongs to f, which is held under id, until Unwatch. Only what happens from here on is told, and that f's name leads
-// elsewhere by now. held is asked with all paths walked: once it is false f is not touched any more. An error says that nothing, or not
+// Watch watches what belongs to f, which is held under id, until Unwatch. Only what happens from here on is told, and, unless that is
+// known, that f's name leads elsewhere by now. held is asked with all paths walked: once it is false f is not touched any more. An error says that nothing, or not
 // all of it, is watched.
 //
 // Privileged: f is an attacker's file, already open, and its directory is his, too: it is walked to as it was opened, and counts only
 // while the very token is in it. Nothing is opened for real.
-func (c *Changes) Watch(o *Opener, f *File, id uint64, held func() bool) error {
+func (c *Changes) Watch(o *Opener, f *File, id uint64, known bool, held func() bool) error {
 	if f.Network {
 		return errors.New("it is on a network file system")
 	}
@@ -163,7 +111,7 @@ func (c *Changes) Watch(o *Opener, f *File, id uint64, held func() bool) error {
 		defer closeAll(append(inside, dir))
 	}
 	err := c.enter(f, id, held, dir, inside)
-	if err == nil {
+	if err == nil && !known {
 		// Only now: what is renamed from here on makes an event.
 		if same, lookErr := o.LeadsTo(f.Target, f.ID); lookErr == nil && !same {
 			c.note(id)

@@ -45,7 +45,7 @@ func (h *heard) of(id uint64) Alteration {
 func (h *heard) watch(o *Opener, path string, id uint64) *File {
 	h.t.Helper()
 	f := open(h.t, o, path)
-	must(h.t, h.Watch(o, f, id, func() bool { return true }))
+	must(h.t, h.Watch(o, f, id, false, func() bool { return true }))
 	return f
 }
 
@@ -162,7 +162,7 @@ func TestANameThatLeadsElsewhereAlreadyIsToldAtOnce(t *testing.T) {
 		o, h := newOpener(t, dir), newChanges(t)
 		f := open(t, o, path)
 		do(t, dir, act)
-		must(t, h.Watch(o, f, 1, func() bool { return true }))
+		must(t, h.Watch(o, f, 1, false, func() bool { return true }))
 		if got := h.of(1); got.Count != 1 || got.Last != "" {
 			t.Errorf("%s: told %+v", act, got)
 		}
@@ -177,7 +177,7 @@ func TestNoWatchIsLeftBehindAndNoDescriptor(t *testing.T) {
 	before := descriptors(t)
 	for round := range 3 {
 		for i, f := range []*File{b, plain, folder} {
-			must(t, h.Watch(o, f, uint64(i), func() bool { return true }))
+			must(t, h.Watch(o, f, uint64(i), false, func() bool { return true }))
 		}
 		if n, want := h.kernelWatches(), Watches(b)+Watches(plain); n != want { // mapped is one of the bundle's
 			t.Errorf("round %d: %d watches, want %d", round, n, want)
@@ -190,7 +190,7 @@ func TestNoWatchIsLeftBehindAndNoDescriptor(t *testing.T) {
 		}
 	}
 	sameDescriptors(t, before)
-	must(t, h.Watch(o, plain, 9, func() bool { return false }))
+	must(t, h.Watch(o, plain, 9, false, func() bool { return false }))
 	if n := h.kernelWatches(); n != 0 {
 		t.Errorf("%d watches of what is not held any more", n)
 	}
@@ -207,7 +207,7 @@ func TestWhatWasBeforeAHoldIsNotItsOwn(t *testing.T) {
 	second := make(chan struct{})
 	go func() {
 		defer close(second)
-		h.Watch(o, first, 2, func() bool { return true })
+		h.Watch(o, first, 2, false, func() bool { return true })
 	}()
 	h.Changes.mu.Unlock()
 	<-second
@@ -278,7 +278,7 @@ func BenchmarkWatchAndUnwatch(b *testing.B) {
 					must(b, err)
 					must(b, f.TryLock(Exclusive))
 					if watched {
-						must(b, h.Watch(o, f, 1, func() bool { return true }))
+						must(b, h.Watch(o, f, 1, false, func() bool { return true }))
 						h.Unwatch(1)
 					}
 					must(b, f.Unlock())
