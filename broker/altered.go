@@ -27,17 +27,37 @@ func (b *Broker) altered(id uint64, a flock.Alteration) {
 	if h == nil || h.info.releasing || h.info.changes == nil {
 		return // it has ended meanwhile
 	}
+	h.take(a, b.now())
+	b.noteAltered(h)
+}
+
+// take counts what has become of the files on what was before they were watched. The caller holds Broker.mu.
+func (h *hold) take(a flock.Alteration, now time.Time) {
 	k := h.info.changes
 	sum := k.before
 	sum.Count += min(a.Count, math.MaxUint32-sum.Count)
 	sum.Missed = sum.Missed || a.Missed
-	sum.Unwatched = k.sum.Unwatched
 	if a.Count > 0 {
 		sum.Last = a.Last
 	}
-	sum.ID, sum.At = h.id, b.now()
+	sum.ID, sum.At, sum.Unwatched = h.id, now, k.sum.Unwatched
 	k.sum, k.unlogged, k.unheard = sum, true, true
-	b.noteAltered(h)
+}
+
+// lastAltered tells of a hold that ends what has not been told: who has just released it is about to use what he has read. The caller
+// holds mu.
+func (b *Broker) lastAltered(h *hold) {
+	k := h.info.changes
+	if k == nil {
+		return
+	}
+	if uint64(k.before.Count)+uint64(k.final.Count) > uint64(k.sum.Count) {
+		h.take(k.final, b.now())
+	}
+	b.logAltered(h)
+	if s := h.info.session; k.unheard && s != nil && !s.away && s.version >= alteredVersion && !s.out.behind() {
+		s.send(0, &wire.Altered{Alterations: []wire.Alteration{k.sum}})
+	}
 }
 
 // noteAltered tells of an alteration, now or when it is time. The caller holds mu.

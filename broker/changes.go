@@ -36,7 +36,8 @@ type holdChanges struct {
 	told    time.Duration   // when sum was told last, on the boot clock; 0: never
 	untold  bool            // in changes.untold
 
-	unlogged, unheard bool // sum is not in the log; its session has not heard of it
+	final             flock.Alteration // of the last watch; of the one who ends the hold
+	unlogged, unheard bool             // sum is not in the log; its session has not heard of it
 }
 
 const (
@@ -185,7 +186,7 @@ func (b *Broker) leaveUnwatched(h *hold, why string) {
 func (b *Broker) unwatch(h *hold) {
 	// Nobody writes it any more: watchHold leaves alone what is marked.
 	if k := h.info.changes; k != nil && k.watches > 0 {
-		b.changes.kernel.Unwatch(h.id)
+		k.final = b.changes.kernel.Unwatch(h.id)
 	}
 }
 

@@ -79,7 +79,7 @@ func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs [
 	for _, h := range taken {
 		b.unkeep(h.id)
 		keeper.Step("release.dropped")
-		b.logAltered(h)
+		b.lastAltered(h)
 		rec := b.recordOfHold(h, "")
 		say(h, &rec)
 		if h.info.untold {

@@ -207,14 +207,21 @@ func (c *Changes) note(id uint64) {
 	}
 }
 
-// Unwatch ends the watches of a hold, if there are any. It comes before the file is closed.
-func (c *Changes) Unwatch(id uint64) {
+// Unwatch ends the watches of a hold, and gives all that has become of its files before, told or not; zero if it is not watched. It comes
+// before the file is closed.
+func (c *Changes) Unwatch(id uint64) Alteration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w := c.holds[id]; w != nil {
-		c.leave(w)
-		delete(c.holds, id)
+	w := c.holds[id]
+	if w == nil {
+		return Alteration{}
 	}
+	if !c.ended {
+		c.drain() // others' are told by the reader, which the same events have woken
+	}
+	c.leave(w)
+	delete(c.holds, id)
+	return w.Alteration
 }
 
 // leave takes all watches of w away. The caller holds mu.
