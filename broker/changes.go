@@ -135,7 +135,7 @@ func (b *Broker) watchHold(h *hold) {
 		h.info.changes = &holdChanges{}
 	}
 	k, file, opener := h.info.changes, h.info.file, b.rules.Load().opener
-	known := k.before.Count > 0 && k.before.Last == ""
+	known := k.before.Count > 0 // that its name leads elsewhere may be among it, and is not to count at each restart
 	n := flock.Watches(file)
 	why := ""
 	switch {

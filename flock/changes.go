@@ -117,6 +117,9 @@ func (c *Changes) Watch(o *Opener, f *File, id uint64, known bool, held func() b
 			c.note(id)
 		}
 	}
+	if err == nil && f.Bundle && dir < 0 {
+		return errors.New("its bundle is not where it was")
+	}
 	return err
 }
 

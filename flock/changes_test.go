@@ -159,12 +159,19 @@ func TestANameThatLeadsElsewhereAlreadyIsToldAtOnce(t *testing.T) {
 	for _, act := range []string{"rm b.sparsebundle/token", "mv other b.sparsebundle/token", "mv b.sparsebundle x", "rm b.sparsebundle"} {
 		dir := publicDir(t)
 		path := bundle(t, dir, 1)
+		plant(t, dir, "file a")
 		o, h := newOpener(t, dir), newChanges(t)
 		f := open(t, o, path)
 		do(t, dir, act)
-		must(t, h.Watch(o, f, 1, false, func() bool { return true }))
+		if err := h.Watch(o, f, 1, false, func() bool { return true }); err == nil {
+			t.Errorf("%s: the bundle is said to be watched", act)
+		}
 		if got := h.of(1); got.Count != 1 || got.Last != "" {
 			t.Errorf("%s: told %+v", act, got)
+		}
+		must(t, h.Watch(o, open(t, o, dir+"/a"), 2, true, func() bool { return true }))
+		if got := h.of(2); got.Count != 0 {
+			t.Errorf("%s: told %+v of a file that is where it was", act, got)
 		}
 	}
 }

@@ -64,6 +64,13 @@
 // less often up to 250 ms. A close shows within about 0.1 ms, an explicit LOCK_UN at the next poll. It is for the head of a
 // queue only: each wait is a goroutine of the caller's and up to 20 tries a second.
 //
+// # Alterations
+//
+// Changes tells of held files that are deleted, renamed or replaced, which no lock prevents: of the file itself, or of what is in a
+// bundle's directory, in bands and in mapped. Reading a directory would change its time, so others in it are not looked for.
+//
+// # Who is in the way
+//
 // Outside names the processes that hold a file, Users those too that have it open, in at most 200 ms.
 //
 // # Kernel
