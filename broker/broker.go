@@ -112,8 +112,10 @@ type Broker struct {
 	perRule     map[ruleUse]int // holds, and files that claims ask for
 	deadlines   deadlines
 	lost        map[uint64]*lostHold
+	changes     changes
 	denials     denials             // of refusals
 	waits       denials             // of waits and their ends
+	alters      denials             // of alterations of held files
 	watchers    map[*session]uint32 // → request id of its Watch
 	ticking     bool                // a Changed event is due
 	draining    bool
@@ -175,6 +177,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	if b.patience == 0 {
 		b.patience = defaultPatience
 	}
+	b.newChanges()
 	if err := b.restore(ctx, &c); err != nil {
 		b.release()
 		return nil, err
@@ -193,6 +196,9 @@ func (b *Broker) Close() error {
 func (b *Broker) release() {
 	b.waiter.Close()
 	b.deaths.release()
+	if b.changes.kernel != nil {
+		b.changes.kernel.Close()
+	}
 	b.mu.Lock()
 	conn := b.keeping.conn
 	b.mu.Unlock()
@@ -205,6 +211,8 @@ func (b *Broker) release() {
 func (b *Broker) setRates(l authz.Limits) {
 	b.denials.set(l)
 	b.denials.text = "refusals left out, over the limit of denial records"
+	b.alters.set(l)
+	b.alters.text = "alterations of held files left out, over the limit of denial records"
 	l.DenialRate, l.DenialBurst, l.DenialRateAll = waitsPerDenial*l.DenialRate, waitsPerDenial*l.DenialBurst, waitsPerDenial*l.DenialRateAll
 	b.waits.set(l)
 	b.waits.text = "waits and their ends left out, over the limit of such records"

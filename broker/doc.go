@@ -37,6 +37,11 @@
 // table at every step. A record's line is written before the answer that it explains; the grant of a detached lock is
 // on the disk before the answer. The sequence number of a grant's record is the hold's id and its fencing token.
 //
+// # Alterations
+//
+// Held files can be deleted and renamed, whatever is locked. The kernel is asked to tell of it once a hold is in the table (changes.go),
+// and the list, the log and the holder's session have it (altered.go). It changes nothing about what is held.
+//
 // # Outliving a crash
 //
 // The keeper, another process, has a copy of the descriptor of every hold, and the place of every claim that waits. So a lock

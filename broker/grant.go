@@ -71,6 +71,7 @@ func (b *Broker) grant(ctx context.Context, r *request) []event {
 	evs = append(evs, b.leave(r)...)
 	b.mu.Unlock()
 
+	b.watchBundles(holds) // before the answer: what is deleted from then on counts
 	if err = b.log.Commit(last, r.msg.Life == wire.Detached); err != nil {
 		return append(evs, b.undo(r, holds, err)...)
 	}
@@ -202,6 +203,7 @@ func (b *Broker) adopt(h *hold, info *holdInfo) {
 	if info.ward != nil {
 		info.ward.hold = h.id
 	}
+	b.changes.await(h)
 	b.byPath[info.path] = append(b.byPath[info.path], h)
 	b.perRule[ruleUse{h.uid, info.rule}]++
 	if info.due.at > 0 {

@@ -27,6 +27,7 @@ func (b *Broker) list(ctx context.Context, s *session, id uint32, m *wire.List) 
 		s.refuse(id, wire.CodeInternal, "", "the list cannot be encoded")
 		return
 	}
+	b.listAltered(s, id, rows)
 	for len(frames) > 0 {
 		n := 4 + int(binary.BigEndian.Uint32(frames))
 		s.out.sendInTurn(frames[:n])

@@ -184,6 +184,7 @@ func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
 		at = max(info.began+info.expires.Sub(info.since), x.boot()+time.Millisecond)
 	}
 	info.due.at, info.earlier = 0, true
+	rememberAltered(info, h.id, x.altered[h.id])
 	x.table.restore(h)
 	x.adopt(h, info)
 	switch {

@@ -195,6 +195,8 @@ type holdInfo struct {
 	earlier   bool     // an earlier run granted it, and its Lock has not come again: whether it was answered is not known
 	outlawed  bool     // the policy in force would not grant it
 	ward      *ward    // the guard refuses opens for its sake, and rests has wire.RestGuard; not changed while releasing
+	fresh     int      // index in changes.fresh + 1; 0: not there
+	changes   *holdChanges
 }
 
 // network reports whether letting go of the hold may hang.

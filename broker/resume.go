@@ -96,6 +96,7 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	}
 	answer := &wire.Resumed{}
 	var ending []*wire.Lost
+	var altered []wire.Alteration
 	var seq uint64
 	for _, h := range b.table.heldBy(owner{uid: s.peer.UID, session: s.id}) {
 		h.info.session, h.info.who = s, w
@@ -105,6 +106,9 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 		answer.IDs = append(answer.IDs, h.id)
 		if h.ending {
 			ending = append(ending, b.lossSince(h))
+		}
+		if a, ok := h.notable(); ok && a.Count > 0 || a.Missed {
+			altered = append(altered, a)
 		}
 		rec := audit.Record{Event: audit.EventResume, ID: h.id}
 		w.sign(&rec)
@@ -119,6 +123,7 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	for _, lost := range ending {
 		s.send(0, lost)
 	}
+	s.sendAltered(altered)
 	err := b.deaths.rename(s.peer.PidFD, s.id) // asks again: a death that was told under the other name is told anew
 	b.mu.Unlock()
 	b.deaths.remove(old.peer.PidFD)

@@ -8,7 +8,10 @@ import (
 )
 
 // Row is a holder, a waiter, a lost lock, or one outside lockerd that a waiter waits for, as List tells of it.
-type Row = wire.Row
+type Row struct {
+	wire.Row
+	Altered wire.Alteration // what has become of its files while it was held; zero: nothing that is known
+}
 
 // Status is the state of lockerd.
 type Status = wire.StatusReply

@@ -123,9 +123,3 @@ func entriesOf(fd int) (names []string, more bool, err error) {
 	}
 	return names, more, nil
 }
-
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
-	}
-}

@@ -4,7 +4,8 @@
 // only openat2(2) call in the tree.
 //
 // It decides nothing about people: who may lock what is package authz's. It keeps no table of holds, no queue and no clock
-// but the one of Wait. It never creates, writes, truncates or reads a file, and changes no mode, owner or time of one.
+// but the one of Wait. It never creates, writes, truncates or reads a file, and changes no mode, owner or time of one,
+// but the access time of a bundle's directories where it reads those (BundleDirs, Written).
 //
 // # Opening
 //
@@ -65,6 +66,13 @@
 // Waiter calls back when the file is closed by somebody, reader or writer (inotify(7)) and, as the net, every 50 ms for 10 s and then ever
 // less often up to 250 ms. A close shows within about 0.1 ms, an explicit LOCK_UN at the next poll. It is for the head of a
 // queue only: each wait is a goroutine of the caller's and up to 20 tries a second.
+//
+// # Alterations
+//
+// Changes tells of held files that are deleted, renamed or replaced, which no lock prevents: of the file itself, or of what is in a
+// bundle's directory, in bands and in mapped. Reading a directory would change its time, so others in it are not looked for.
+//
+// # Who is in the way
 //
 // Outside names the processes that hold a file, Users those too that have it open, in at most 200 ms, though not before they have
 // looked at 4,096 processes and descriptors, and in 100 ms more from where the clients come for whom file servers among them work.

@@ -160,6 +160,8 @@
 //	  state     enum 3               1 off: the policy denies nobody, 2 on, 3 down: it does, and there is no guard, or
 //	                                 none that can. Holds say for themselves whether they rest on it
 //	  programs  list 64 name 4095    whose opens the guard refuses below held bundles; none with off, else at least 1
+//	Altered 0x90 version 4
+//	  alterations list 60 Alteration
 //
 // # Structures
 //
@@ -220,6 +222,13 @@
 //	  max_wait  duration
 //	  holds     u32
 //	  engines   list 64 name 1024    ofd, flock
+//	Alteration
+//	  id        u64 nonzero          of the hold
+//	  count     u32                  how many of its files were deleted, renamed or replaced while it was held, all told
+//	  last      string 1024          the last of them, within the bundle; empty: the held file itself, or the bundle
+//	  at        time                 when the server noticed it; none: never
+//	  missed    bool                 there may be more
+//	  unwatched bool                 what happens from now on is not noticed
 //
 // # Conversation
 //
@@ -232,14 +241,14 @@
 //
 // The client numbers its requests as it likes, but not 0, and uses no number again before its last answer has come. An
 // answer has the number of its request. Many requests may be in flight; answers come in any order. Request id 0 is for
-// what answers no request: Lost, and an Error that is about the connection, after which the server closes it.
+// what answers no request: Lost, Altered, and an Error that is about the connection, after which the server closes it.
 //
 //	Hello     Welcome or Error
 //	Lock      Queued any number of times, then Granted or Error, once
 //	Unlock    Released or Error
 //	Cancel    Done, always
 //	Where     Queued or Error; not-found if the target does not wait
-//	List      Rows until one has more = 0, or Error
+//	List      Altered any number of times (version 4), then Rows until one has more = 0, or Error
 //	Watch     Changed any number of times, then Error; one Watch on a connection
 //	Status    StatusReply or Error
 //	Break     Released or Error
@@ -279,6 +288,11 @@
 // owner is let in then, or after the grace. Lost can come before the Granted that it is about. Owners of detached
 // holds are not told; they see it in List, and in a 0 from Unlock.
 //
+// No lock keeps files from being deleted or renamed. From version 4 on Altered, as an event, says that this has happened to an attached
+// hold's: to the file itself, or in a bundle's directory, or in bands or mapped in it. It comes with the first alteration, and then at
+// most once a second; count is the sum since the grant, so who misses one learns it from the next. Who did it the server does not know:
+// it may have been the owner. Altered before the Rows of a List tells of the holds in it that were altered, or are not watched.
+//
 // # A connection that breaks
 //
 // This section is about versions from 2 on. Where Welcome says 1, the session ends with its connection, however that ends.
@@ -315,7 +329,8 @@
 //   - List begins anew, and rows that came are void. A Watch is not kept; ask with List too, for what has changed meanwhile;
 //   - a Break by path could break the next owner's hold: do not send it again.
 //
-// A hold that was broken or has expired is among the ids while its grace lasts, and its Lost comes again behind Resumed.
+// A hold that was broken or has expired is among the ids while its grace lasts, and its Lost comes again behind Resumed. So does an
+// Altered of those that were altered. Nothing is noticed between the end of one server and the start of the next.
 //
 // There is nothing to resume after an Error with request id 0, an Error shutdown, or Lost with cause stopped: those are
 // said on purpose. A client that closes its connection, or whose process dies, has ended its session.

@@ -47,6 +47,8 @@ func (e *encoder) message(m Message) {
 		m.append(e)
 	case *GuardReply:
 		m.append(e)
+	case *Altered:
+		m.append(e)
 	case *Watch, *Status, *Reload, *Rules, *Guard, *Done, *Changed: // no fields
 	default:
 		e.fail("message", ErrType)
@@ -114,6 +116,8 @@ func (d *decoder) message(t Type) Message {
 		return parseResumed(d)
 	case TypeGuardReply:
 		return parseGuardReply(d)
+	case TypeAltered:
+		return parseAltered(d)
 	}
 	d.fail("type", ErrType)
 	return nil

@@ -24,7 +24,7 @@ const (
 	afterRequests
 )
 
-// The answers, and the event Lost.
+// The answers, and the events Lost and Altered.
 const (
 	TypeWelcome Type = iota + 0x81
 	TypeGranted
@@ -41,6 +41,7 @@ const (
 	TypeLost
 	TypeResumed
 	TypeGuardReply
+	TypeAltered
 	afterAnswers
 )
 
@@ -70,7 +71,7 @@ func (t Type) Version() uint8 {
 	switch t {
 	case TypeResume, TypeResumed:
 		return 2
-	case TypeGuard, TypeGuardReply:
+	case TypeGuard, TypeGuardReply, TypeAltered:
 		return 4
 	}
 	return FirstVersion
@@ -145,6 +146,8 @@ func (t Type) String() string {
 		return "Resumed"
 	case TypeGuardReply:
 		return "GuardReply"
+	case TypeAltered:
+		return "Altered"
 	}
 	return fmt.Sprintf("Type(0x%02x)", uint8(t))
 }
@@ -211,6 +214,8 @@ func typeOf(m Message) Type {
 		return TypeResumed
 	case *GuardReply:
 		return TypeGuardReply
+	case *Altered:
+		return TypeAltered
 	}
 	return 0
 }

@@ -23,11 +23,11 @@ func TestWhoIsNotKnownToBeKeptOutIsTakenToDoEverything(t *testing.T) {
 	}{
 		{"nobody served", shares["off"], usual(), nil},
 		{"lax", lax, usual(), withoutLocks},
-		{"lax, a lock that is not there", lax, worth{keptNo, "no ofd"}, everything()},
+		{"lax, a lock that is not there", lax, worth{ofd: keptNo, why: "no ofd"}, everything()},
 		{"lax, but past the kernel", elsewhere, usual(), everything()},
 		{"unknown setting", strange, usual(), everything()},
-		{"a lock of unknown worth", good, worth{keptUnknown, "not tried"}, everything()},
-		{"a lock that is not there", good, worth{keptNo, "no ofd"}, everything()},
+		{"a lock of unknown worth", good, worth{ofd: keptUnknown, why: "not tried"}, everything()},
+		{"a lock that is not there", good, worth{ofd: keptNo, why: "no ofd"}, everything()},
 	}
 	for _, tt := range tests {
 		if got := pastShare(tt.s, tt.w, judgeShare("/p", tt.s, tt.w).kept); !slices.Equal(got, tt.want) {

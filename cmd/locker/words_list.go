@@ -31,6 +31,12 @@ func listNote(r client.Row, now time.Time) string {
 	if r.Stale {
 		notes = append(notes, "the path leads to another file now")
 	}
+	if note := alteredNote(r, now); note != "" {
+		notes = append(notes, note)
+	}
+	if r.Altered.Unwatched {
+		notes = append(notes, noteUnwatched)
+	}
 	if r.Outlawed {
 		notes = append(notes, "the policy would not grant it now")
 	}
