@@ -7,13 +7,14 @@ import (
 
 // kind is a file server with its settings.
 type kind struct {
-	name    string
-	comm    string // what its processes are called,
-	program string // and what they execute
-	need    func(*testing.T, ...string)
-	start   func(t *testing.T, dir string) *served
-	verbs   []verb
-	held    map[string]string // what the token of a held bundle is answered with, by the verb's name
+	name     string
+	comm     string // what its processes are called,
+	program  string // and what they execute
+	need     func(*testing.T, ...string)
+	start    func(t *testing.T, dir string) *served
+	verbs    []verb
+	opensNot []string          // what gets through even when nothing can be opened
+	held     map[string]string // what the token of a held bundle is answered with, by the verb's name
 }
 
 // verb is something that a client tries on a file, and what doctor calls it if it gets through.
@@ -33,6 +34,7 @@ var smbVerbs = []verb{
 	{"byte-range lock", "rw", "rw", "", "lock", "lock"},
 	{"read with an oplock", "rw", "rw", "oplock", "read", "oplock"},
 	{"write with an oplock", "rw", "rw", "oplock", "write", "oplock"},
+	{"byte-range lock with an oplock", "rw", "rw", "oplock", "lock", "lock"},
 	{"truncating open", "rw", "rw", "trunc", "", "truncate"},
 }
 
@@ -68,7 +70,7 @@ var otherSettings = []setting{
 
 func samba(s setting) kind {
 	return kind{
-		name: "samba " + s.name, comm: "smbd", program: "smbd", need: needSamba, verbs: smbVerbs, held: sambaHeld[s.name],
+		name: "samba " + s.name, comm: "smbd", program: "smbd", need: needSamba, verbs: smbVerbs, opensNot: []string{"delete", "rename"}, held: sambaHeld[s.name],
 		start: func(t *testing.T, dir string) *served { return startSmbd(t, dir, s) },
 	}
 }
@@ -84,36 +86,38 @@ func sambas() []kind {
 
 // netatalks are the imitation of afpd, and the real one where there is one.
 func netatalks() []kind {
-	held := map[string]string{}
-	for _, v := range afpVerbs {
-		held[v.name] = "open DenyConflict"
-	}
 	imitation := kind{
-		name: "an imitation of afpd", comm: "afpd", program: python, verbs: afpVerbs, held: held, start: imitateAFPD,
+		name: "an imitation of afpd", comm: "afpd", program: python, verbs: afpVerbs, opensNot: []string{"rename"}, held: all(afpVerbs, "open DenyConflict"), start: imitateAFPD,
 		need: func(t *testing.T, programs ...string) { need(t, append(programs, python)...) },
 	}
-	all := []kind{imitation}
+	kinds := []kind{imitation}
 	if root := os.Getenv(realAFPD); root != "" {
 		real := imitation
 		real.name, real.program, real.start = "afpd", root+"/usr/sbin/afpd", startAFPD(root)
-		all = append(all, real)
+		kinds = append(kinds, real)
 	}
-	return all
+	return kinds
 }
 
-var refusedOpens = map[string]string{
-	"read": "open SHARING_VIOLATION", "write": "open SHARING_VIOLATION", "write only": "open SHARING_VIOLATION", "deny all": "open SHARING_VIOLATION",
-	"byte-range lock": "open SHARING_VIOLATION", "read with an oplock": "open SHARING_VIOLATION", "write with an oplock": "open SHARING_VIOLATION",
-	"truncating open": "open SHARING_VIOLATION",
-}
-
-// refusedLater is without the verbs of a client with an oplock. strict locking = auto: who has one, as a Mac does, is believed to
-// be alone, and locks are not looked at.
+// refusedLater is without what a client with an oplock reads and writes. strict locking = auto: who has one, as a Mac does, is believed
+// to be alone, and locks are not looked at.
 var refusedLater = map[string]string{
 	"read": "read FILE_LOCK_CONFLICT", "write": "write FILE_LOCK_CONFLICT", "write only": "write FILE_LOCK_CONFLICT",
-	"deny all": "read FILE_LOCK_CONFLICT", "byte-range lock": "lock LOCK_NOT_GRANTED",
+	"deny all": "read FILE_LOCK_CONFLICT", "byte-range lock": "lock LOCK_NOT_GRANTED", "byte-range lock with an oplock": "lock LOCK_NOT_GRANTED",
+	"truncating open": "open OK",
 }
 
 var sambaHeld = map[string]map[string]string{
-	"default": refusedLater, "fruit locking netatalk": refusedOpens, "time machine, fruit locking netatalk": refusedOpens,
+	"default":                              refusedLater,
+	"fruit locking netatalk":               all(smbVerbs, "open SHARING_VIOLATION"),
+	"time machine, fruit locking netatalk": all(smbVerbs, "open SHARING_VIOLATION"),
+}
+
+// all answers every verb alike.
+func all(verbs []verb, answer string) map[string]string {
+	held := map[string]string{}
+	for _, v := range verbs {
+		held[v.name] = answer
+	}
+	return held
 }

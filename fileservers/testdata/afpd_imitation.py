@@ -182,7 +182,10 @@ def lock(fork):
 
 def delete(name):
     """afp_delete() of etc/afpd/filedir.c, and deletefile() of file.c: what is opened for reading alone gets a read lock, on all of the file."""
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as err:
+        raise Refused("ObjectNotFound" if err.errno == errno.ENOENT else "ParamErr")
     try:
         fcntl_lock(fd, fcntl.F_SETLK, fcntl.F_RDLCK, 0, 0)
         os.unlink(name)

@@ -58,8 +58,16 @@ def delete(name):
 
 
 def rename(name, to):
+    """With the access that a rename needs, and no more: what asks for more opens the file, and can be refused."""
     name = name.replace("/", "\\")
-    conn.rename(share, name, name.rpartition("\\")[0] + "\\" + to)
+    handle = conn.openFile(tree, name, desiredAccess=smb.DELETE, shareMode=smb.FILE_SHARE_READ | smb.FILE_SHARE_WRITE | smb.FILE_SHARE_DELETE, creationOption=0, creationDisposition=smb.FILE_OPEN)
+    try:
+        request = smb.FILE_RENAME_INFORMATION_TYPE_2()
+        path = (name.rpartition("\\")[0] + "\\" + to).encode("utf-16le")
+        request["ReplaceIfExists"], request["RootDirectory"], request["FileNameLength"], request["FileName"] = 1, b"\0" * 8, len(path), path
+        conn.getSMBServer().setInfo(tree, handle, request, infoType=smb.SMB2_0_INFO_FILE, fileInfoClass=smb.SMB2_FILE_RENAME_INFO)
+    finally:
+        conn.closeFile(tree, handle)
 
 
 does = {"open": open_, "read": read, "write": write, "lock": lock, "close": close, "delete": delete, "rename": rename}
