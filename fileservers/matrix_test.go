@@ -7,7 +7,7 @@ import (
 )
 
 // What doctor says of a bundle and a server is what the server's clients then can do with it, and all they can do: every verb, of its token
-// and of a band. To have the same tried with lockerd's guard, a line here says guard: true.
+// and of a band. With lockerd's guard it is nothing that takes an open, whatever the settings.
 func TestWhatGetsPastALockIsWhatDoctorHasPredicted(t *testing.T) {
 	var trials []trial
 	for _, k := range append(sambas(), netatalks()...) {
@@ -15,6 +15,9 @@ func TestWhatGetsPastALockIsWhatDoctorHasPredicted(t *testing.T) {
 	}
 	for _, s := range otherSettings {
 		trials = append(trials, trial{kind: samba(s)})
+	}
+	for _, k := range sambas() {
+		trials = append(trials, trial{kind: k, guard: true})
 	}
 	for _, x := range trials {
 		t.Run(x.String(), x.run)
