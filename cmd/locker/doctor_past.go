@@ -36,9 +36,13 @@ func (e *examination) tellPast() {
 				v.past = pastShare(e.samba.shares[at], w, v.kept)
 			}
 		case "netatalk":
-			if v.kept == keptYes {
+			if v.kept == keptYes && w.ofd == keptYes {
 				v.past = []string{pastRename}
 			}
+		}
+		if v.shut {
+			v.past = slices.DeleteFunc(v.past, func(word string) bool { return word != pastDelete && word != pastRename })
+			continue
 		}
 		if bundle && len(v.past) > 0 {
 			v.past = append(v.past, pastBands)
