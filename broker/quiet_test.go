@@ -97,6 +97,7 @@ func TestABundleIsGrantedWhenNothingBelowItWasWrittenForAsLongAsTheRuleAsks(t *t
 	if g := p.granted(try(attached(bundle))); !g[0].Already { // what is held is held
 		t.Errorf("%+v", g)
 	}
+	p.granted(try(attached(bundle, r.file("another")))) // nor is it in the way of a set
 	r.checkReplay()
 }
 
@@ -136,7 +137,7 @@ func TestAWaitForQuietIsListedAndEndsAsEveryWaitDoes(t *testing.T) {
 	var h hour
 	r := newRig(t, hushed(quietRule, &h))
 	base := r.atRest()
-	bundle, _ := r.mac()
+	bundle, token := r.mac()
 	last := write(t, bundle)
 	h.at.Store(last.Add(5 * time.Second).UnixNano())
 	p := r.dial3()
@@ -166,6 +167,7 @@ func TestAWaitForQuietIsListedAndEndsAsEveryWaitDoes(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	p.queued(p.send(attached(bundle)))
+	startChild(t, "lease", token).end() // which is given while nobody else has it open
 	p.conn.Close()
 	r.settles(base)
 }
