@@ -106,7 +106,7 @@ func TestWhoWaitsForQuietIsToldAndGrantedOnlyThen(t *testing.T) {
 	r := newRig(t, hushed(second(quietRule), &h))
 	base := r.atRest()
 	bundle, _ := r.mac()
-	last := write(t, bundle)
+	write(t, bundle)
 	p, q := r.dial3(), r.dial3()
 	id := p.send(attached(bundle))
 	told := p.queued(id).Blockers
@@ -116,7 +116,7 @@ func TestWhoWaitsForQuietIsToldAndGrantedOnlyThen(t *testing.T) {
 	}
 	behind := q.send(attached(bundle))
 	q.queued(behind)
-	last = write(t, bundle) // again, once it waits
+	last := write(t, bundle) // again, once it waits
 	g := grants(t, p.answer(id))
 	if early := time.Until(last.Add(time.Second)); early > 0 {
 		t.Errorf("granted %v too early", early)

@@ -64,6 +64,8 @@
 // less often up to 250 ms. A close shows within about 0.1 ms, an explicit LOCK_UN at the next poll. It is for the head of a
 // queue only: each wait is a goroutine of the caller's and up to 20 tries a second.
 //
+// Written says when a bundle was last written, by the times of its files: for who wants to hold it only when it has been quiet.
+//
 // Outside names the processes that hold a file, Users those too that have it open, in at most 200 ms, and in 100 ms more from where the clients come for whom file servers
 // among them work.
 //
