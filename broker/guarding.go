@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -31,7 +30,6 @@ type guarding struct {
 	nowhere ward // has the refusals of which the guard, or we, cannot tell any more below what they were
 
 	anew chan struct{} // capacity 1: the policy may name others
-	turn chan struct{} // as many claims at once open their directories
 }
 
 const (
@@ -40,12 +38,10 @@ const (
 	guardPatience = 2 * time.Second
 	// longestGuardPause bounds the pause between two tries to reach the guard.
 	longestGuardPause = time.Second
-	// guardTurns is how many claims open their directories at once, of guard.MaxDirs each.
-	guardTurns = 4
 )
 
 func newGuarding(now time.Duration) guarding {
-	return guarding{again: make(chan struct{}), since: now, wards: map[uint64]*ward{}, anew: make(chan struct{}, 1), turn: make(chan struct{}, guardTurns)}
+	return guarding{again: make(chan struct{}), since: now, wards: map[uint64]*ward{}, anew: make(chan struct{}, 1)}
 }
 
 // wantsGuard reports whether there is to be a guard.
@@ -133,7 +129,7 @@ func (i *holdInfo) needsGuard() bool {
 
 // guardHold has a hold of before guarded.
 func (b *Broker) guardHold(ctx context.Context, conn *guard.Conn, h *hold) bool {
-	w, err := b.newWard(ctx, conn, h.uid, b.rules.Load().opener, h.info.file, h.info.path)
+	w, err := b.newWard(ctx, conn, h.uid, nil, b.rules.Load().opener, h.info.file, h.info.path)
 	b.mu.Lock()
 	late := b.table.byID(h.id) != h || h.info.releasing || b.guarding.conn != conn
 	switch {
@@ -249,6 +245,3 @@ func (b *Broker) awaitGuard(ctx context.Context) *guard.Conn {
 	defer b.mu.Unlock()
 	return b.guarding.conn
 }
-
-// errNoTurn: too many others were telling the guard of theirs.
-var errNoTurn = errors.New("others kept the guard busy")
