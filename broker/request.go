@@ -50,6 +50,7 @@ type request struct {
 	wards      []*ward     // for each of files; nil where nothing is guarded
 	guardAsked bool        // it was told, or there was none:
 	guardedBy  *guard.Conn // which one; nil: none
+	guardsLost int         // how many have ended since they were told
 
 	parking   sync.Mutex // held while files are parked: see park
 	answering sync.Mutex // guards answered, and orders Queued before the final answer

@@ -52,8 +52,8 @@ func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, uid uint32, gate
 	asking, cancel := context.WithTimeout(ctx, guardPatience)
 	defer cancel()
 	if err := conn.Guard(asking, w.id, dirs); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			conn.Close() // it hangs, and what it may have done ends with the connection
+		if errors.Is(err, guard.ErrGone) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			b.loseGuard(conn) // it hangs, and what it may have done ends with the connection; or who looks next would find it still
 		}
 		b.lift(w)
 		return nil, err
@@ -90,7 +90,7 @@ func (b *Broker) lift(w *ward) {
 	defer cancel()
 	if err := w.conn.Lift(ctx, w.id); err != nil && !errors.Is(err, guard.ErrGone) {
 		b.logger.Error("the guard may still refuse opens", "path", w.path, "error", err)
-		w.conn.Close() // what it guards ends with the connection
+		b.loseGuard(w.conn) // what it guards ends with the connection
 	}
 }
 
@@ -107,7 +107,7 @@ func (r *request) liftAll() {
 
 // wantsWard reports whether the guard is still to be asked about r's files, which are locked. The caller holds mu.
 func (b *Broker) wantsWard(r *request) bool {
-	if !b.wantsGuard() || r.guardAsked && r.guardedBy == b.guarding.conn {
+	if !b.wantsGuard() || r.guardAsked && (r.guardedBy == b.guarding.conn || r.guardsLost == maxGuardsLost) {
 		return false
 	}
 	for i, f := range r.files {
@@ -117,6 +117,9 @@ func (b *Broker) wantsWard(r *request) bool {
 	}
 	return false
 }
+
+// maxGuardsLost bounds how many guards may end under a claim, before it goes on without: it may be the claim that they end of.
+const maxGuardsLost = 3
 
 // maxDisturbed bounds how often in a row a claim finds a bundle open only after the guard was told.
 const maxDisturbed = 8
@@ -138,6 +141,9 @@ func (b *Broker) guardFiles(ctx context.Context, r *request) []event {
 		cancel()
 	}
 	b.mu.Unlock()
+	if r.guardAsked && r.guardedBy != nil {
+		r.guardsLost++
+	}
 	r.liftAll() // of a guard that is gone
 	conn := b.awaitGuard(working)
 	r.guardAsked, r.guardedBy = true, conn
