@@ -21,7 +21,7 @@ type ward struct {
 	path string        // as the client named it
 	hold uint64        // 0: not granted yet
 	told time.Duration // boot clock: when its last refusals were recorded; 0: none were
-	left guard.Event   // refusals that are not recorded yet; Count 0: none
+	left []guard.Event // refusals that are not recorded yet, for each program
 }
 
 // wardFiles is how many descriptors a bundle's directories take for a moment.
@@ -97,7 +97,7 @@ func (b *Broker) lift(w *ward) {
 // liftAll ends the wards of a claim that is not granted.
 func (r *request) liftAll() {
 	wards := r.wards
-	r.wards, r.guardAsked = nil, false
+	r.wards, r.unguarded, r.guardAsked = nil, nil, false
 	for _, w := range wards {
 		if w != nil {
 			r.s.b.lift(w)
@@ -169,7 +169,7 @@ func (b *Broker) guardFiles(ctx context.Context, r *request) []event {
 // guardEach tells the guard of r's bundles. An error is of file at: it was replaced, or we are short of something; whatever else keeps
 // a bundle from the guard does not keep it from being held.
 func (b *Broker) guardEach(ctx context.Context, r *request, conn *guard.Conn) (at int, err error) {
-	r.wards = make([]*ward, len(r.files))
+	r.wards, r.unguarded = make([]*ward, len(r.files)), make([]error, len(r.files))
 	// As for the files themselves: nobody's bundles, however slow they are, keep another's from the guard.
 	acct, gate := r.s.acct, &b.gates.opens
 	if acct.uid == 0 {
@@ -192,9 +192,7 @@ func (b *Broker) guardEach(ctx context.Context, r *request, conn *guard.Conn) (a
 		case errors.Is(err, flock.ErrMoved), isShortage(err):
 			return i, err
 		default:
-			b.mu.Lock()
-			b.recordUnguarded(0, r.pathOf(i), err)
-			b.mu.Unlock()
+			r.unguarded[i] = err
 		}
 	}
 	return 0, nil
