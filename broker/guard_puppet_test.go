@@ -17,6 +17,7 @@ import (
 const (
 	asksDeny  = 0x01
 	asksGuard = 0x02
+	asksLift  = 0x03
 )
 
 // puppet is a guard that guards nothing. It does as answer says: whether it answers, or ends the connection.
