@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 }
 
 // patience is how long a test waits for what must come; only a failing one needs it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // house is what all scripts of a test share.
 type house struct {

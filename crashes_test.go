@@ -114,7 +114,7 @@ func scriptUpgrade(ts *testscript.TestScript, neg bool, args []string) {
 	d.forget()
 	// One that comes in the first moments of an upgrade before it is ignored.
 	heeded := eventually(func() bool {
-		return d.cmd.Process.Signal(unix.SIGUSR2) == nil && d.awaitEventFor("RELOADING=1", 3*time.Second)
+		return d.cmd.Process.Signal(unix.SIGUSR2) == nil && d.awaitEventFor("RELOADING=1", 10*time.Second)
 	})
 	if !heeded || !d.awaitEvent(brokerReady) {
 		ts.Fatalf("SIGUSR2 was not heeded")

@@ -194,10 +194,10 @@ func segmentFiles(t testing.TB, dir string) []string {
 // until polls for a condition that a goroutine of the log brings about.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("still not after 20 s: %s", what)
+			t.Fatalf("still not after a minute: %s", what)
 		}
 		<-time.After(time.Millisecond)
 	}

@@ -51,7 +51,7 @@ type Config struct {
 
 	peerOf       func(*net.UnixConn) (authz.Peer, error) // nil: what the kernel says. For tests
 	idlePatience time.Duration                           // 0: idlePatience. For tests
-	hello, frame time.Duration                           // 0: helloDeadline and frameDeadline. For tests
+	frames       frameTimes                              // zero: as they are. For tests
 	beforeWard   func()                                  // a bundle was found idle, and the guard does not know yet. For tests
 }
 
@@ -78,7 +78,7 @@ type Broker struct {
 	bootID       [16]byte
 	patience     time.Duration
 	idlePatience time.Duration
-	hello, frame time.Duration
+	frames       frameTimes
 	giving       atomic.Bool // HandOver was asked for
 	handed       atomic.Bool // and has begun: nothing is answered, ended or dropped any more, the next broker goes on from here
 	now          func() time.Time
@@ -162,7 +162,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot, peerOf: c.peerOf,
 		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, first: c.Policy.Server, bootID: parseBootID(c.BootID), patience: c.Patience,
-		idlePatience: cmp.Or(c.idlePatience, idlePatience), hello: cmp.Or(c.hello, helloDeadline), frame: cmp.Or(c.frame, frameDeadline),
+		idlePatience: cmp.Or(c.idlePatience, idlePatience), frames: cmp.Or(c.frames, theFrameTimes),
 		keeping:   keeping{wanted: c.Keeper != nil, conn: c.Keeper},
 		dialGuard: c.Guard, guarding: newGuarding(c.Boot()), beforeWard: c.beforeWard,
 		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,

@@ -9,10 +9,18 @@ import (
 	"locker/wire"
 )
 
-const (
-	frameDeadline = 2 * time.Second // from the first byte of a frame to its last
-	readBuffer    = 512             // bytes kept for each connection; a larger frame borrows
-)
+// frameTimes is how long a client may take to say something.
+type frameTimes struct {
+	hello time.Duration // from accept to the whole first frame
+	// The same, for a connection beyond the limit of those that have said nothing yet. Not closed at once: a script that starts
+	// 64 clients has that many of them for a moment.
+	hurried time.Duration
+	whole   time.Duration // from the first byte of a later frame to its last
+}
+
+var theFrameTimes = frameTimes{hello: 2 * time.Second, hurried: 100 * time.Millisecond, whole: 2 * time.Second}
+
+const readBuffer = 512 // bytes kept for each connection; a larger frame borrows
 
 // frameReader cuts frames out of a connection with one small buffer, and borrows for larger frames.
 type frameReader struct {

@@ -78,7 +78,7 @@ func (r *rig) start() {
 	}
 	logs := audit.Config{Dir: filepath.Join(r.dir, "audit"), SegmentSize: r.segment, GID: -1}
 	// How long a frame may take is for those tests alone that ask about it: on a busy machine each can take longer than 2 s.
-	config := Config{Policy: policy, Logger: hclog.NewNullLogger(), Version: "test", Reload: r.policy, hello: patience, frame: patience}
+	config := Config{Policy: policy, Logger: hclog.NewNullLogger(), Version: "test", Reload: r.policy, frames: frameTimes{patience, patience, patience}}
 	if r.alter != nil {
 		r.alter(&logs, &config)
 	}

@@ -16,7 +16,7 @@ import (
 
 func TestSlowAndMuteConnectionsAreClosedAndCostNobodyElseAnything(t *testing.T) {
 	r := newRig(t, func(r *rig) {
-		r.alter = func(_ *audit.Config, c *Config) { c.hello, c.frame = helloDeadline, frameDeadline }
+		r.alter = func(_ *audit.Config, c *Config) { c.frames = theFrameTimes }
 	})
 	base := r.atRest()
 	hello := encoded(t, 1, &wire.Hello{Min: 1, Max: 1})
@@ -48,7 +48,7 @@ func TestSlowAndMuteConnectionsAreClosedAndCostNobodyElseAnything(t *testing.T) 
 			if e, ok := last.(*wire.Error); !ok || e.Code != wire.CodeLimit || id != 0 {
 				t.Errorf("%s: request %d %T %+v", name, id, last, last)
 			}
-			if took := time.Since(began); took < min(helloDeadline, frameDeadline) {
+			if took := time.Since(began); took < min(theFrameTimes.hello, theFrameTimes.whole) {
 				t.Errorf("%s: closed after %v, before its time", name, took)
 			}
 		})

@@ -13,13 +13,6 @@ import (
 	"locker/wire"
 )
 
-const (
-	helloDeadline = 2 * time.Second // from accept to the whole first frame
-	// The same, for a connection beyond the limit of those that have said nothing yet. Not closed at once: a script that starts
-	// 64 clients has that many of them for a moment.
-	hurriedDeadline = 100 * time.Millisecond
-)
-
 // session is one connection of one peer. Its goroutine reads frames and works on them one at a time, in order; only
 // waiting claims outlive their turn, so many can be in flight.
 type session struct {
@@ -83,12 +76,12 @@ func (s *session) refuse(request uint32, code wire.Code, path, text string) {
 
 // serve reads and handles frames until the peer is gone or breaks the rules. The caller ends the session.
 func (s *session) serve(ctx context.Context) {
-	patience := s.b.hello
+	patience := s.b.frames.hello
 	if s.hurried {
-		patience = hurriedDeadline
+		patience = s.b.frames.hurried
 	}
 	s.conn.SetReadDeadline(time.Now().Add(patience))
-	r := frameReader{conn: s.conn, patience: s.b.frame}
+	r := frameReader{conn: s.conn, patience: s.b.frames.whole}
 	for {
 		body, err := r.next(s.isGreeted())
 		if err != nil {

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must come; only a failing one needs it.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually polls until is gives true.
 func eventually(t testing.TB, what string, is func() bool) {
