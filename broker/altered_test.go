@@ -283,3 +283,21 @@ func TestHoldsThatEndWhileTheirFilesGoLeaveNoWatch(t *testing.T) {
 	r.checkReplay()
 	r.unwatched()
 }
+
+func TestWhatIsDeletedRightBeforeTheReleaseIsToldWithIt(t *testing.T) {
+	r := newRig(t, nil)
+	path, p := r.bands("mac", 200), r.dial4()
+	g := p.granted(attached(path))
+	for i := range 200 {
+		must(t, os.Remove(fmt.Sprintf("%s/bands/%x", path, i)))
+	}
+	p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: g[0].ID}))
+	if recs := r.records(audit.EventAltered); len(recs) == 0 || recs[len(recs)-1].Count != 200 {
+		t.Errorf("recorded %+v", recs)
+	}
+	last := p.altered()
+	for last.Count < 200 { // an event that does not come fails the test
+		last = p.altered()
+	}
+	r.unwatched()
+}

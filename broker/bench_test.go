@@ -77,3 +77,24 @@ func liveHeap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkBundlePair is a lock and an unlock of a bundle, whose watches are set before the answer, beside the same without them. Any
+// other file is watched when it has been held for a while, and costs the same as in BenchmarkPair.
+func BenchmarkBundlePair(b *testing.B) {
+	for _, watched := range []bool{false, true} {
+		b.Run(fmt.Sprintf("watched=%v", watched), func(b *testing.B) {
+			r := newRig(b, func(r *rig) { r.segment = 64 << 20 })
+			if !watched {
+				r.b.mu.Lock()
+				r.b.changes.all = 0
+				r.b.mu.Unlock()
+			}
+			m := attached(r.bands("mac", 100))
+			p := r.dial4()
+			for b.Loop() {
+				g := p.granted(m)
+				p.answer(p.send(&wire.Unlock{By: wire.ByID, ID: g[0].ID}))
+			}
+		})
+	}
+}

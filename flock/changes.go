@@ -95,8 +95,8 @@ func MaxWatches() int {
 }
 
 // Watch watches what belongs to f, which is held under id, until Unwatch. Only what happens from here on is told, and, unless that is
-// known, that f's name leads elsewhere by now. held is asked with all paths walked: once it is false f is not touched any more. An error says that nothing, or not
-// all of it, is watched.
+// known, that f's name leads elsewhere by now. held is asked with all paths walked: once it is false f is not touched any more. An error
+// says that nothing, or not all of it, is watched.
 //
 // Privileged: f is an attacker's file, already open, and its directory is his, too: it is walked to as it was opened, and counts only
 // while the very token is in it. Nothing is opened for real.
@@ -156,6 +156,7 @@ func (c *Changes) enter(f *File, id uint64, held func() bool, dir int, inside []
 	if c.ended || c.holds[id] != nil || !held() {
 		return nil
 	}
+	c.drain() // another hold may have the same inode watched: what is in the queue was before this one
 	w := &watched{id: id, fd: -1}
 	c.holds[id] = w
 	if dir < 0 {
@@ -188,8 +189,6 @@ func (c *Changes) add(w *watched, fd int, p place, prefix string) error {
 	if k == nil {
 		k = &inode{wd: wd}
 		c.inodes[wd] = k
-	} else {
-		c.drain() // what is in the queue was before this hold
 	}
 	k.parts = append(k.parts, part{w, p, prefix})
 	w.wds = append(w.wds, wd)
