@@ -21,7 +21,7 @@ import (
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	all := map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"start": scriptStart, "end": scriptEnd, "reload": scriptReload, "settled": scriptSettled,
-		"slay": scriptSlay, "upgrade": scriptUpgrade, "install": scriptInstall,
+		"slay": scriptSlay, "guarded": scriptGuarded, "upgrade": scriptUpgrade, "install": scriptInstall,
 		"exit": scriptExit, "until": scriptUntil, "policy": scriptPolicy, "json": scriptJSON, "shape": scriptShape, "plain": scriptPlain,
 		"socket": scriptSocket, "hostile": scriptHostile,
 	}

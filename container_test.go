@@ -49,8 +49,9 @@ func boot(args []string) error {
 		return fmt.Errorf("mount an overlay of /: %w", err)
 	}
 	os.Setenv("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+	// fanotify: for the guard. It takes CAP_SYS_ADMIN all the same.
 	return become([]string{"systemd-nspawn", "-q", "-D", root, "--register=no", "--keep-unit", "--private-network", "--console=pipe",
-		"--link-journal=no", "--boot", "systemd.unit=basic.target"})
+		"--link-journal=no", "--system-call-filter=fanotify_init fanotify_mark", "--boot", "systemd.unit=basic.target"})
 }
 
 // bootContainer starts one; it is ended with the test. Where that cannot be, the test is skipped with the reason, and under

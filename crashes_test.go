@@ -20,7 +20,7 @@ func (d *daemon) broker() int {
 	if len(d.cmd.Args) > 1 && d.cmd.Args[1] == "broker" {
 		return d.cmd.Process.Pid
 	}
-	children := childrenOf(d.cmd.Process.Pid)
+	children := slices.DeleteFunc(childrenOf(d.cmd.Process.Pid), isGuard)
 	if len(children) == 0 {
 		return 0
 	}
@@ -48,8 +48,8 @@ func childrenOf(pid int) []int {
 	return children
 }
 
-// slay broker|lockerd|starting [NAME]: kill one of the two processes. Of a broker, wait until there is another that is ready; of
-// lockerd, until it is gone: its broker is left. With starting both are killed, lockerd when the next broker has begun to start.
+// slay broker|lockerd|guard|starting [NAME]: kill one of the processes. Of a broker, wait until there is another that is ready, of a
+// guard too; of lockerd, until it is gone, and its guard: its broker is left. With starting both are killed, lockerd when the next broker has begun to start.
 func scriptSlay(ts *testscript.TestScript, neg bool, args []string) {
 	d := stageOf(ts).find(ts, args[1:])
 	switch args[0] {
@@ -79,11 +79,11 @@ func scriptSlay(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(d.cmd.Process.Kill())
 		<-d.exited
 	case "lockerd":
-		d.orphan = true
-		ts.Check(d.cmd.Process.Kill())
-		<-d.exited
+		d.slayWithGuard(ts)
+	case "guard":
+		d.slayGuard(ts)
 	default:
-		ts.Fatalf("slay broker, lockerd or starting, not %q", args[0])
+		ts.Fatalf("slay broker, lockerd, guard or starting, not %q", args[0])
 	}
 }
 

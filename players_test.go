@@ -19,7 +19,7 @@ import (
 // players are the programs that scripts run beside locker and lockerd: the test binary under other names.
 func players() map[string]func(args []string) error {
 	return map[string]func(args []string) error{
-		"asuser": asUser, "private": private, "inside": inside, "activate": activate, "hold": hold, "try": try, "never": never, "fds": fds, "rebooted": rebooted, "readonly": readOnly, "boot": boot,
+		"asuser": asUser, "private": private, "inside": inside, "activate": activate, "hold": hold, "try": try, "never": never, "fds": fds, "rebooted": rebooted, "readonly": readOnly, "boot": boot, "guardedby": guardedBy,
 	}
 }
 

@@ -20,7 +20,8 @@ func installation(t *testing.T, h *house) *container {
 	}
 	for from, to := range map[string]string{
 		"lockerd.socket": "/etc/systemd/system/lockerd.socket", "lockerd.service": "/etc/systemd/system/lockerd.service",
-		"lockerd-keeper.service": "/etc/systemd/system/lockerd-keeper.service", "lockerd.sysusers": "/usr/lib/sysusers.d/lockerd.conf",
+		"lockerd-keeper.service": "/etc/systemd/system/lockerd-keeper.service", "lockerd-guard.service": "/etc/systemd/system/lockerd-guard.service",
+		"lockerd.sysusers": "/usr/lib/sysusers.d/lockerd.conf",
 	} {
 		c.put(t, filepath.Join(h.repo, "etc", from), to, 0o644)
 	}
@@ -135,7 +136,7 @@ func TestStoppingTheServicesLetsGoOfEverything(t *testing.T) {
 			c.do(t, "try", kind, "/srv/share/"+name)
 		}
 	}
-	for _, unit := range []string{"lockerd.socket", "lockerd.service", "lockerd-keeper.service"} {
+	for _, unit := range []string{"lockerd.socket", "lockerd.service", "lockerd-keeper.service", "lockerd-guard.service"} {
 		if out, _ := c.command("systemctl", "is-active", unit).Output(); strings.TrimSpace(string(out)) != "inactive" {
 			t.Errorf("%s is %s\n%s", unit, out, c.journal())
 		}
@@ -218,7 +219,7 @@ func TestUnitsAreHardened(t *testing.T) {
 		t.Skip("needs systemd-analyze (Debian: systemd)")
 	}
 	exposure := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
-	for unit, most := range map[string]float64{"lockerd.service": 1.5, "lockerd-keeper.service": 1.0} {
+	for unit, most := range map[string]float64{"lockerd.service": 1.5, "lockerd-keeper.service": 1.0, "lockerd-guard.service": 2.0} {
 		out, err := exec.Command("systemd-analyze", "security", "--offline=yes", "--no-pager", filepath.Join("etc", unit)).CombinedOutput()
 		found := exposure.FindSubmatch(out)
 		if err != nil || found == nil {

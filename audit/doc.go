@@ -64,7 +64,7 @@
 //	expires     when the lease ends, as time
 //	code        stable word: why refused, or what caused it
 //	text        one sentence
-//	count       of records left out; of held records that follow; of bytes moved aside
+//	count       of records left out; of held records that follow; of bytes moved aside; of altered files
 //	sha256      of a policy file, hex
 //	by          who broke the hold
 //	first, last numbers that are not in the log; of a checkpoint, last: the last number reserved
@@ -72,6 +72,8 @@
 //	request     of the Lock that a grant answered: its number within the session
 //	boot_id     of a checkpoint: the boot that the run is in (proc_sys_kernel(5), random/boot_id). "boot" counts from it
 //	synced      the records up to this number were on disk when this one was made
+//	altered     of a held record: when the hold's files were altered last, as time. It has the count, text and missed of that record
+//	missed      true: more files may have been altered than count says
 //	crc         CRC-32C (Castagnoli) of the line up to the comma before "crc", eight hex digits
 //	prev        SHA-256 of the line before, without its newline, 64 hex digits; 64 zeros in the very first record
 //
@@ -97,7 +99,12 @@
 //	                          it was not held meanwhile
 //	lost, cleared             it could not be had again; its owner has taken note, or was told, or has ended
 //	suppressed                count records were left out
+//	altered                   files of the hold id were deleted, renamed or replaced while it was held: count since its grant, text
+//	                          the last of them, within the bundle; none: the locked file itself, or the bundle
 //	keeper                    the keeper went away, came back, takes no more (code); count: of its entries
+//	guard                     the guard came (code on; count: of bundles that are held), went (gone; off: the policy names nobody any
+//	                          more), let everybody in for a moment (failed-open), could not be told of the hold id's bundle
+//	                          (unguarded), or refused the program in text, last as pid, count opens below it (refused)
 //	checkpoint                count held records follow, which are all holds; numbers up to last are reserved
 //	held                      one of them: the fields of its grant, time included, but seq. boot is the reading at time of the
 //	                          checkpoint's own clock, negative if that has begun later. code "ending": broken or expired, in
@@ -135,8 +142,8 @@
 // knows (Config.Floor): a log that was deleted has forgotten what it gave. So numbers jump only at the head of a segment,
 // and a gap or recovered record there explains it.
 //
-// Logs of a lockerd from before there was a keeper lack gap_ns, request, boot_id, synced and keeper. They are read as they are;
-// such a lockerd refuses ours.
+// Logs of a lockerd from before there was a keeper lack gap_ns, request, boot_id, synced and keeper; older ones than ours may lack altered
+// and missed. They are read as they are; such a lockerd refuses ours.
 //
 // # The chain, by hand
 //

@@ -107,8 +107,11 @@ func (k *kept) record(r *Record) {
 }
 
 // held fills r with the record that a checkpoint has for the hold; Seq is still to be set.
-func (k *kept) held(r *Record) {
+func (s *State) held(k *kept, r *Record) {
 	k.record(r)
+	if a := s.altered[k.id]; a != nil {
+		r.Count, r.Text, r.Missed, r.Altered = a.Count, a.Last, a.Missed, a.At
+	}
 	r.Seq, r.Event = 0, EventHeld
 	switch {
 	case k.state&stateLost != 0:
@@ -118,10 +121,13 @@ func (k *kept) held(r *Record) {
 	}
 }
 
-func (k *kept) hold() Hold {
+func (s *State) hold(k *kept) Hold {
 	var h Hold
 	k.record(&h.Grant)
 	h.Ending = k.state&stateEnding != 0
+	if a := s.altered[k.id]; a != nil {
+		h.Alteration = *a
+	}
 	return h
 }
 

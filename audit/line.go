@@ -76,6 +76,10 @@ func appendBody(dst []byte, r *Record) []byte {
 	dst = appendUint(dst, `,"request":`, uint64(r.Request))
 	dst = appendString(dst, `,"boot_id":"`, r.BootID)
 	dst = appendUint(dst, `,"synced":`, r.Synced)
+	dst = appendTime(dst, `,"altered":"`, r.Altered)
+	if r.Missed {
+		dst = append(dst, `,"missed":true`...)
+	}
 	sum := crc32.Checksum(dst[start:], castagnoli)
 	dst = appendHex(append(dst, `,"crc":"`...), sum, 8)
 	return append(dst, '"')

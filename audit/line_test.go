@@ -84,6 +84,8 @@ func TestNumbersAndTimesComeBack(t *testing.T) {
 		{Seq: maxU, ID: maxU, Start: maxU, Dev: maxU, Ino: maxU, Session: maxU, Count: maxU, First: maxU, Last: maxU, Synced: maxU, Event: EventGap},
 		{Boot: maxI, Grace: maxI, Waited: maxI, Held: maxI, Gap: maxI, PID: 1<<31 - 1, Request: 1<<32 - 1, Event: EventResume},
 		{Boot: minI, Grace: minI, Waited: minI, Held: minI, Gap: minI, PID: -1 << 31, Request: 1, Event: EventStart},
+		{Event: EventHeld, Count: 3, Text: "bands/1f", Altered: time.Unix(1, 2).UTC(), Missed: true},
+		{Event: EventAltered, Missed: true},
 		{Peer: true, Event: EventDeny},
 		{Peer: true, UID: 1<<32 - 1, GID: 1<<32 - 1, HasLogin: true, LoginUID: 1<<32 - 1, Event: EventDeny},
 		{HasLogin: true, Event: EventDeny},
@@ -135,7 +137,7 @@ func TestEveryEventIsKnown(t *testing.T) {
 
 var allEvents = []Event{EventStart, EventStop, EventPolicy, EventPolicyRefused, EventConnectRefused, EventGrant, EventDeny, EventWait,
 	EventTimeout, EventCancel, EventRelease, EventExpire, EventBreak, EventDeath, EventResume, EventLost, EventCleared, EventGap,
-	EventRecovered, EventSuppressed, EventKeeper, EventRotate, EventCheckpoint, EventHeld}
+	EventRecovered, EventSuppressed, EventAltered, EventKeeper, EventRotate, EventCheckpoint, EventHeld}
 
 func TestEverySingleByteEditOfALineIsRefused(t *testing.T) {
 	r := grant("/srv/\xff\"\\")

@@ -153,7 +153,7 @@ func own(e Event) bool {
 // must not fill with them what is kept for the ends of holds, and neither must a keeper that dies again and again.
 func passing(e Event) bool {
 	switch e {
-	case EventConnectRefused, EventDeny, EventWait, EventTimeout, EventCancel, EventSuppressed, EventPolicyRefused, EventKeeper:
+	case EventConnectRefused, EventDeny, EventWait, EventTimeout, EventCancel, EventSuppressed, EventPolicyRefused, EventKeeper, EventGuard:
 		return true
 	}
 	return false

@@ -87,6 +87,8 @@ func parseLine(line []byte, r *Record, names map[string]string) error {
 	}
 	r.BootID = c.string(`,"boot_id":"`)
 	r.Synced = c.optUint(`,"synced":`)
+	r.Altered = c.time(`,"altered":"`)
+	r.Missed = c.key(`,"missed":true`)
 	covered := line[:len(line)-len(c.rest)]
 	c.must(`,"crc":"`)
 	sum, ok := parseHex(c.raw(), 8)
@@ -109,7 +111,7 @@ func eventOf(b []byte) Event {
 	switch e := Event(b); e {
 	case EventStart, EventStop, EventPolicy, EventPolicyRefused, EventConnectRefused, EventGrant, EventDeny,
 		EventWait, EventTimeout, EventCancel, EventRelease, EventExpire, EventBreak, EventDeath, EventResume,
-		EventLost, EventCleared, EventGap, EventRecovered, EventSuppressed, EventKeeper, EventRotate, EventCheckpoint,
+		EventLost, EventCleared, EventGap, EventRecovered, EventSuppressed, EventAltered, EventKeeper, EventGuard, EventRotate, EventCheckpoint,
 		EventHeld:
 		return e
 	}

@@ -27,7 +27,9 @@ const (
 	EventGap            Event = "gap"             // records First to Last are not on file: Text says why
 	EventRecovered      Event = "recovered"       // the last run did not stop cleanly; First to Last were never used, or were lost
 	EventSuppressed     Event = "suppressed"      // Count records were left out
+	EventAltered        Event = "altered"         // files of a hold were deleted or renamed: Count in all, Text the last
 	EventKeeper         Event = "keeper"          // the keeper went, came back, or takes no more: Code; Count of its entries
+	EventGuard          Event = "guard"           // the guard came, went, refused somebody or could not: Code
 	EventRotate         Event = "rotate"          // a new segment was begun: Text says why, Target names the one before
 	EventCheckpoint     Event = "checkpoint"      // Count held records follow; numbers up to Last are reserved
 	EventHeld           Event = "held"            // one hold of a checkpoint
@@ -77,6 +79,8 @@ type Record struct {
 	Request uint32        // request id of the Lock that a grant answered; grant, held, resume
 	BootID  string        // checkpoint: boot that its run was in, proc_sys_kernel(5) random/boot_id
 	Synced  uint64        // filled by Append: records up to it were on disk then
+	Altered time.Time     // held: time of the last altered record of the hold, whose Count, Text and Missed it has, too
+	Missed  bool          // altered, held: there may be more than Count
 
 	Prev string // hex SHA-256 of the line before; ParseLine fills it, AppendLine writes it, Append uses its own
 }

@@ -18,7 +18,11 @@ func step(rng *rand.Rand, s *State) *Record {
 	}
 	live, lost := s.Holds(), s.Lost()
 	for {
-		switch rng.IntN(14) {
+		switch rng.IntN(15) {
+		case 14:
+			if id, ok := some(live); ok {
+				return &Record{Event: EventAltered, ID: id, Count: rng.Uint64N(3), Text: "bands/\xff", Missed: rng.IntN(2) == 0}
+			}
 		case 0, 1, 2, 3:
 			r := grant(paths[rng.IntN(len(paths))])
 			r.Peer, r.HasLogin = rng.IntN(2) == 0, rng.IntN(2) == 0
@@ -143,6 +147,7 @@ func TestARecordThatCannotFollowChangesNothing(t *testing.T) {
 	for _, r := range []*Record{
 		release(0), release(99), release(lost), {Event: EventDeath, ID: seq}, {Event: EventExpire, ID: 99, Grace: 1}, {Event: EventBreak},
 		{Event: EventLost, ID: lost}, {Event: EventCleared, ID: id}, {Event: EventResume, ID: 99}, {Event: EventResume, ID: 99, Path: "/x"}, {Event: EventResume},
+		{Event: EventAltered, ID: 99, Count: 1}, {Event: EventAltered, ID: lost, Count: 1}, {Event: EventAltered, Count: 1},
 		{Event: EventHeld, ID: 1, Path: "/x"}, {Event: EventCheckpoint}, {Event: EventRotate}, {Event: EventGap}, {Event: EventRecovered}, {Event: ""}, {Event: "granted"},
 	} {
 		if _, err := l.Append(r); err == nil {

@@ -15,11 +15,14 @@ type Hold struct {
 	// it is negative when the hold is older.
 	Grant  Record
 	Ending bool // broken or expired, in its grace
+
+	Alteration Alteration // zero: its files were not altered
 }
 
 // State is what the log says is held: the sum of its records. Not safe for use while Apply runs.
 type State struct {
 	live, lost map[uint64]*kept
+	altered    map[uint64]*Alteration // of these: beside them, since few are
 	kinds      []*kind
 	size       int64  // bytes that a checkpoint of all this takes, about
 	owed       uint64 // held records still to come after a checkpoint record
@@ -29,12 +32,12 @@ type State struct {
 
 // NewState returns the state of an empty log.
 func NewState() *State {
-	return &State{live: map[uint64]*kept{}, lost: map[uint64]*kept{}}
+	return &State{live: map[uint64]*kept{}, lost: map[uint64]*kept{}, altered: map[uint64]*Alteration{}}
 }
 
 // clone shares the holds, which never change once they are in a State.
 func (s *State) clone() *State {
-	return &State{live: maps.Clone(s.live), lost: maps.Clone(s.lost), kinds: slices.Clone(s.kinds),
+	return &State{live: maps.Clone(s.live), lost: maps.Clone(s.lost), altered: maps.Clone(s.altered), kinds: slices.Clone(s.kinds),
 		size: s.size, sealed: s.sealed, bootID: s.bootID}
 }
 
@@ -60,6 +63,7 @@ func (s *State) apply(r *Record, size int) error {
 	case EventCheckpoint:
 		clear(s.live)
 		clear(s.lost)
+		clear(s.altered)
 		s.size, s.owed, s.sealed, s.bootID = 0, r.Count, r.Count == 0, r.BootID
 		return nil
 	case EventHeld:
@@ -72,6 +76,7 @@ func (s *State) apply(r *Record, size int) error {
 		s.owed--
 		s.sealed = s.owed == 0
 		s.add(s.keep(r, size))
+		s.alter(r, r.Altered)
 		return nil
 	case EventGrant:
 		if r.ID != r.Seq || s.find(r.ID) != nil {
@@ -93,13 +98,20 @@ func (s *State) apply(r *Record, size int) error {
 			s.replace(k, k.state|stateEnding)
 		default:
 			s.drop(k)
+			s.unalter(k.id)
 		}
+	case EventAltered:
+		if s.live[r.ID] == nil {
+			return fmt.Errorf("apply altered record %d: no hold %d", r.Seq, r.ID)
+		}
+		s.alter(r, r.Time)
 	case EventCleared:
 		k := s.lost[r.ID]
 		if k == nil {
 			return fmt.Errorf("apply cleared record %d: no lost hold %d", r.Seq, r.ID)
 		}
 		s.drop(k)
+		s.unalter(k.id)
 	}
 	return nil
 }
@@ -157,10 +169,10 @@ func (s *State) replace(k *kept, state uint8) {
 }
 
 // Holds returns the live holds, sorted by id.
-func (s *State) Holds() []Hold { return sorted(s.live) }
+func (s *State) Holds() []Hold { return s.sorted(s.live) }
 
 // Lost returns the holds that could not be had again, sorted by id.
-func (s *State) Lost() []Hold { return sorted(s.lost) }
+func (s *State) Lost() []Hold { return s.sorted(s.lost) }
 
 // Get returns the live hold with that id.
 func (s *State) Get(id uint64) (Hold, bool) {
@@ -168,7 +180,7 @@ func (s *State) Get(id uint64) (Hold, bool) {
 	if k == nil {
 		return Hold{}, false
 	}
-	return k.hold(), true
+	return s.hold(k), true
 }
 
 // BootID returns the kernel's boot id in the last checkpoint, "" if that does not say: it is of a version before.
@@ -177,10 +189,10 @@ func (s *State) BootID() string { return s.bootID }
 // Len returns how many holds are live.
 func (s *State) Len() int { return len(s.live) }
 
-func sorted(m map[uint64]*kept) []Hold {
+func (s *State) sorted(m map[uint64]*kept) []Hold {
 	holds := make([]Hold, 0, len(m))
 	for _, id := range slices.Sorted(maps.Keys(m)) {
-		holds = append(holds, m[id].hold())
+		holds = append(holds, s.hold(m[id]))
 	}
 	return holds
 }
@@ -233,7 +245,7 @@ func (s *State) differs(o *State) uint64 {
 		}
 	}
 	s.checkpoint(func(k *kept) {
-		if other := o.find(k.id); other == nil || !k.equal(other, anotherBoot) {
+		if other := o.find(k.id); other == nil || !k.equal(other, anotherBoot) || !s.altered[k.id].equal(o.altered[k.id]) {
 			note(k.id)
 		}
 	})

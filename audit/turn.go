@@ -25,7 +25,7 @@ func (l *Log) head(next *segment, explain []Record, code string, why *fault) bat
 	buf = l.put(buf, &Record{Event: EventCheckpoint, Count: holds, Last: next.reserved, BootID: l.bootID})
 	var r Record
 	l.state.checkpoint(func(k *kept) {
-		k.held(&r)
+		l.state.held(k, &r)
 		buf = l.put(buf, &r)
 	})
 	for i := range explain {

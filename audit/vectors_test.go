@@ -58,7 +58,7 @@ func TestTheVectorsAreReadAndWrittenAsTheyStand(t *testing.T) {
 	// Their order is doc.go's.
 	all := Record{Seq: 1, Time: time.Unix(1, 0), Boot: 1, Event: EventGrant, ID: 1, Peer: true, User: "a", HasLogin: true, PID: 1, Start: 1, Command: "a",
 		Path: "a", Target: "a", Dev: 1, Ino: 1, Mode: "a", Rests: []string{"a"}, Life: "a", Session: 1, Tag: "a", Reason: "a", Rule: "a", Grace: 1,
-		Waited: 1, Held: 1, Expires: time.Unix(1, 0), Code: "a", Text: "a", Count: 1, SHA256: "a", By: "a", First: 1, Last: 1, Gap: 1, Request: 1, BootID: "a", Synced: 1, Prev: "a"}
+		Waited: 1, Held: 1, Expires: time.Unix(1, 0), Code: "a", Text: "a", Count: 1, SHA256: "a", By: "a", First: 1, Last: 1, Gap: 1, Request: 1, BootID: "a", Synced: 1, Altered: time.Unix(1, 0), Missed: true, Prev: "a"}
 	var order []string
 	for _, m := range regexp.MustCompile(`[{,]"(\w+)":`).FindAllSubmatch(AppendLine(nil, &all), -1) {
 		order = append(order, string(m[1]))

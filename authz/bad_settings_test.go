@@ -1,11 +1,22 @@
 package authz
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 func badSettings() []badPolicy {
 	server := func(s string) string { return head + "[server]\n" + s }
 	limits := func(s string) string { return head + "[limits]\n" + s }
 	audit := func(s string) string { return head + "[audit]\n" + s }
+	guard := func(s string) string { return head + "[guard]\n" + s }
+	programs := func(n, length int) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprintf("\"/%0*d\"", length-1, i))
+		}
+		return "deny = [" + strings.Join(list, ",") + "]"
+	}
 	return []badPolicy{
 		// the whitelist
 		{"allow = \"/srv\"", "p.toml:1: allow must be a list such as [\"/srv/backups\"], not \"/srv\""},
@@ -87,6 +98,21 @@ func badSettings() []badPolicy {
 		{audit("segment_size = \"63KiB\""), "p.toml:3: segment_size = \"63KiB\" is not within 64KiB to 4GiB"},
 		{audit("segment_size = \"5GiB\""), "p.toml:3: segment_size = \"5GiB\" is not within 64KiB to 4GiB"},
 		{audit("segment_size = \"99999999999GiB\""), "p.toml:3: segment_size: \"99999999999GiB\" is no size"},
+
+		// [guard]
+		{guard("deni = []"), "p.toml:3: unknown key \"deni\" in [guard]; did you mean \"deny\"?"},
+		{guard("programs = []"), "p.toml:3: unknown key \"programs\" in [guard]; keys are deny"},
+		{guard("deny = \"/usr/sbin/smbd\""), "p.toml:3: deny must be a list such as [\"/usr/sbin/smbd\"], not \"/usr/sbin/smbd\""},
+		{guard("deny = []"), "p.toml:3: deny is empty: name somebody or something, or leave the key out"},
+		{guard("deny = [7]"), "p.toml:3: deny holds 7: expected strings such as [\"/usr/sbin/smbd\"]"},
+		{guard("deny = [\"smbd\"]"), "p.toml:3: deny: \"smbd\": path is not absolute"},
+		{guard("deny = [\"/usr/sbin/../bin/smbd\"]"), "p.toml:3: deny: \"/usr/sbin/../bin/smbd\": path holds a \"..\""},
+		{guard("deny = [\"/usr/sbin/\"]"), "p.toml:3: deny: \"/usr/sbin/\": path ends in a slash"},
+		{guard("deny = [\"/\"]"), "p.toml:3: deny: \"/\": path is \"/\""},
+		{guard("deny = [\"/a\\u0000b\"]"), "p.toml:3: deny: \"/a\\x00b\": path holds a NUL"},
+		{guard("deny = [\n\"/a\",\n\"/a\"]"), "p.toml:5: \"/a\" stands twice in deny"},
+		{guard(programs(65, 9)), "p.toml:3: deny: 65 programs, and 64 is the most"},
+		{guard(programs(64, 254)), "p.toml:3: deny: the paths have 16384 bytes in all, two more counted for each, and 16370 is the most"},
 
 		// [limits]
 		{limits("hold = 1"), "p.toml:3: unknown key \"hold\" in [limits]; did you mean \"holds\"?"},

@@ -17,12 +17,14 @@ type Decision struct {
 	Holds            int
 	Engines          Engines
 	Hardlinks        bool // files with several links may be locked
+	// Quiet is for how long nothing below a sparsebundle must have been written; 0 asks nothing, and so is the most generous.
+	Quiet time.Duration
 }
 
 // Decide says whether the peer may do a with path. It is a function of its
 // arguments and the policy alone: no clock, no file system, no user database.
 //
-// uid 0: no limits and both engines whatever rules say; Hardlinks still has to
+// uid 0: no limits, no quiet and both engines whatever rules say; Hardlinks still has to
 // come from a rule that names it, since a user can plant a link in root's way.
 func (p *Policy) Decide(peer *Peer, a Action, path string) Decision {
 	if d, refused := p.before(peer, a, path); refused {
@@ -126,7 +128,7 @@ func (d *Decision) merge(r *rule) {
 		*d = Decision{
 			Allowed: true, Rule: r.name, Line: r.line, Why: WhyRule,
 			MaxHold: r.maxHold, MaxWait: r.maxWait, Holds: r.holds,
-			Engines: r.engines, Hardlinks: r.hardlinks,
+			Engines: r.engines, Hardlinks: r.hardlinks, Quiet: r.quiet,
 		}
 		return
 	}
@@ -135,6 +137,7 @@ func (d *Decision) merge(r *rule) {
 	d.Holds = moreGenerous(d.Holds, r.holds)
 	d.Engines |= r.engines
 	d.Hardlinks = d.Hardlinks || r.hardlinks
+	d.Quiet = min(d.Quiet, r.quiet)
 }
 
 // moreGenerous returns the higher of two limits, of which 0 is the highest.

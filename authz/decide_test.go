@@ -115,7 +115,7 @@ func TestRootStaysInsideTheWhitelistAndUnderTheDenies(t *testing.T) {
 			if d.Why != want || d.Allowed != (want == WhyRoot) {
 				t.Errorf("%s %q: got %+v, want %v", a, path, d, want)
 			}
-			if d.Allowed && (d.MaxHold != 0 || d.MaxWait != 0 || d.Holds != 0 || d.Engines != bothEngines || d.Rule != "root") {
+			if d.Allowed && (d.MaxHold != 0 || d.MaxWait != 0 || d.Holds != 0 || d.Quiet != 0 || d.Engines != bothEngines || d.Rule != "root") {
 				t.Errorf("%s %q: root is limited: %+v", a, path, d)
 			}
 			// The rule for everybody lets links be locked with "lock" and "list" alone.
@@ -141,6 +141,8 @@ func TestRulesMergeFieldByFieldToTheMostGenerous(t *testing.T) {
 			Decision{MaxHold: time.Hour, Holds: 9, Engines: bothEngines}},
 		{[]string{"max_hold = \"1d12h\"", "max_hold = \"2d\"\nhardlinks = true"},
 			Decision{MaxHold: 48 * time.Hour, Engines: bothEngines, Hardlinks: true}},
+		{[]string{"quiet = \"30s\"", "quiet = \"1h\""}, Decision{Engines: bothEngines, Quiet: 30 * time.Second}},
+		{[]string{"quiet = \"1s\"", ""}, Decision{Engines: bothEngines}},
 		{[]string{"max_hold = \"1h\"", "holds = 4"}, Decision{Engines: bothEngines}},
 	} {
 		text := head

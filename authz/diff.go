@@ -13,7 +13,7 @@ const (
 )
 
 // Diff says what p changes against old, one line per fact: the whitelist, the
-// settings, the limits, then denies and rules by their names. nil means that
+// settings, the limits, the guard, then denies and rules by their names. nil means that
 // nothing changed that decides anything. Whether lockerd started itself anew for
 // a setting is not said here; where it listens and keeps its state no reload
 // changes, and those lines say so.
@@ -29,16 +29,19 @@ func (p *Policy) Diff(old *Policy) []string {
 		}
 		lines = append(lines, line)
 	}
-	for _, entry := range p.Allow {
-		if !slices.Contains(old.Allow, entry) {
-			add("allow: %q added", entry)
+	list := func(name string, before, after []string) {
+		for _, entry := range after {
+			if !slices.Contains(before, entry) {
+				add("%s: %q added", name, entry)
+			}
+		}
+		for _, entry := range before {
+			if !slices.Contains(after, entry) {
+				add("%s: %q removed", name, entry)
+			}
 		}
 	}
-	for _, entry := range old.Allow {
-		if !slices.Contains(p.Allow, entry) {
-			add("allow: %q removed", entry)
-		}
-	}
+	list("allow", old.Allow, p.Allow)
 	setting := func(name, before, after string) {
 		if before != after {
 			add("%s: %s → %s", name, before, after)
@@ -65,6 +68,7 @@ func (p *Policy) Diff(old *Policy) []string {
 	if before.UnsentAll != after.UnsentAll {
 		add("limit unsent: %s → %s", formatSize(before.UnsentAll), formatSize(after.UnsentAll))
 	}
+	list("guard", old.Guard, p.Guard)
 	if old.standalone != p.standalone {
 		add("policy file: %q → %q", old.File, p.File)
 	}
@@ -115,7 +119,7 @@ func (r *rule) identity() string {
 		return "name " + r.name
 	}
 	return fmt.Sprint("content ", r.everyone, r.uids, r.gids, r.texts(), r.can,
-		r.maxHold, r.maxWait, r.holds, r.engines, r.hardlinks)
+		r.maxHold, r.maxWait, r.holds, r.engines, r.hardlinks, r.quiet)
 }
 
 func (r *rule) title() string {
@@ -163,6 +167,7 @@ func (r *rule) changed(before *rule) []string {
 	compare("holds", limitText(before.holds), limitText(r.holds))
 	compare("engines", before.engines.String(), r.engines.String())
 	compare("hardlinks", fmt.Sprint(before.hardlinks), fmt.Sprint(r.hardlinks))
+	compare("quiet", limitText(before.quiet), limitText(r.quiet))
 	compare("can", strings.Join(before.can.words(), " "), strings.Join(r.can.words(), " "))
 	return keys
 }

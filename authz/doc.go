@@ -5,7 +5,8 @@
 // write it, and the words of its errors. It refuses to touch the file system on
 // behalf of a peer: Decide looks at the bytes of a path and at nothing else, so
 // "not allowed" and "not there" cannot be told apart by anybody who may not
-// lock the path. It opens no path but the policy file and the user database.
+// lock the path. It opens no path but the policy file and the user database, and
+// looks for the programs that [guard] names.
 //
 // # Identity
 //
@@ -26,7 +27,8 @@
 //
 // # Policy file
 //
-// TOML in a fixed order: allow, [server], [audit], [limits], [[deny]], [[rule]];
+// TOML in a fixed order: allow, [server], [audit], [limits], [guard],
+// [[deny]], [[rule]];
 // can is required in a rule and is its last key. Hence the law that the tests
 // hold at every byte: any prefix of a valid policy grants no more than the
 // whole, because a file that was cut short has lost rules or is no policy, but
@@ -42,6 +44,6 @@
 // # Limits
 //
 // A policy file is at most 1 MiB, with at most 1,024 rules, 1,024 denies, 1,024
-// entries in allow, 64 paths and 1,024 users and groups per rule, and names of
+// entries in allow, 64 programs in [guard] (16,370 bytes together), 64 paths and 1,024 users and groups per rule, and names of
 // at most 128 bytes. A path is 1 to 4,095 bytes.
 package authz

@@ -23,6 +23,9 @@ const (
 func (p *Policy) Explain(peer *Peer, a Action, path string) Explanation {
 	e := Explanation{Decision: p.Decide(peer, a, path)}
 	e.By = p.reason(e.Decision, a, path)
+	if q := e.Decision.Quiet; q > 0 && a == ActLock {
+		e.By += fmt.Sprintf("; a sparsebundle after %v of quiet", q)
+	}
 	if p == nil || !a.valid() || !peer.Known() {
 		return e
 	}

@@ -19,37 +19,37 @@ func TestExplainNamesWhatDecidesAndWhyOthersLose(t *testing.T) {
 		by     string
 		others []string
 	}{
-		{peerOf("alice"), ActLock, "/srv/tm/alice/x", `rule "own bundles" (p.toml:27)`, []string{
-			`deny "archive is read-only" (p.toml:18): path: none of its paths is this one or above it`,
-			`deny 2 (p.toml:23): subject: it names neither this user nor one of the groups`,
-			`rule "everybody may look" (p.toml:38): action: its can does not hold "lock"`,
-			`rule "admins" (p.toml:44): subject: it names neither this user nor one of the groups`,
+		{peerOf("alice"), ActLock, "/srv/tm/alice/x", `rule "own bundles" (p.toml:30); a sparsebundle after 30s of quiet`, []string{
+			`deny "archive is read-only" (p.toml:21): path: none of its paths is this one or above it`,
+			`deny 2 (p.toml:26): subject: it names neither this user nor one of the groups`,
+			`rule "everybody may look" (p.toml:42): action: its can does not hold "lock"`,
+			`rule "admins" (p.toml:48): subject: it names neither this user nor one of the groups`,
 		}},
-		{peerOf("alice", 4), ActLock, "/srv/tm/alice/x", `rule "own bundles" (p.toml:27)`, []string{
-			`deny "archive is read-only" (p.toml:18): path: none of its paths is this one or above it`,
-			`deny 2 (p.toml:23): subject: it names neither this user nor one of the groups`,
-			`rule "everybody may look" (p.toml:38): action: its can does not hold "lock"`,
-			`rule "admins" (p.toml:44): it allows as well: of each limit the most generous is taken`,
+		{peerOf("alice", 4), ActLock, "/srv/tm/alice/x", `rule "own bundles" (p.toml:30)`, []string{
+			`deny "archive is read-only" (p.toml:21): path: none of its paths is this one or above it`,
+			`deny 2 (p.toml:26): subject: it names neither this user nor one of the groups`,
+			`rule "everybody may look" (p.toml:42): action: its can does not hold "lock"`,
+			`rule "admins" (p.toml:48): it allows as well: of each limit the most generous is taken`,
 		}},
-		{peerOf("bob", 4), ActLock, "/srv/tm/archive/x", `deny "archive is read-only" (p.toml:18)`, []string{
-			`deny 2 (p.toml:23): subject: it names neither this user nor one of the groups`,
-			`rule "own bundles" (p.toml:27): path: none of its paths is this one or above it`,
-			`rule "everybody may look" (p.toml:38): action: its can does not hold "lock"`,
-			`rule "admins" (p.toml:44): deny: it would allow, but a deny always wins`,
+		{peerOf("bob", 4), ActLock, "/srv/tm/archive/x", `deny "archive is read-only" (p.toml:21)`, []string{
+			`deny 2 (p.toml:26): subject: it names neither this user nor one of the groups`,
+			`rule "own bundles" (p.toml:30): path: none of its paths is this one or above it`,
+			`rule "everybody may look" (p.toml:42): action: its can does not hold "lock"`,
+			`rule "admins" (p.toml:48): deny: it would allow, but a deny always wins`,
 		}},
 		{peerOf("root"), ActBreak, "/srv/backups/x", "root needs no rule", []string{
-			`deny "archive is read-only" (p.toml:18): path: none of its paths is this one or above it`,
-			`deny 2 (p.toml:23): subject: it names neither this user nor one of the groups`,
-			`rule "own bundles" (p.toml:27): subject: it names neither this user nor one of the groups`,
-			`rule "everybody may look" (p.toml:38): path: none of its paths is this one or above it`,
-			`rule "admins" (p.toml:44): subject: it names neither this user nor one of the groups`,
+			`deny "archive is read-only" (p.toml:21): path: none of its paths is this one or above it`,
+			`deny 2 (p.toml:26): subject: it names neither this user nor one of the groups`,
+			`rule "own bundles" (p.toml:30): subject: it names neither this user nor one of the groups`,
+			`rule "everybody may look" (p.toml:42): path: none of its paths is this one or above it`,
+			`rule "admins" (p.toml:48): subject: it names neither this user nor one of the groups`,
 		}},
 		{peerOf("carol"), ActLock, "/srv/tm/carol", "no rule allows lock here", []string{
-			`deny "archive is read-only" (p.toml:18): path: none of its paths is this one or above it`,
-			`deny 2 (p.toml:23): subject: it names neither this user nor one of the groups`,
-			`rule "own bundles" (p.toml:27): subject: it names neither this user nor one of the groups`,
-			`rule "everybody may look" (p.toml:38): action: its can does not hold "lock"`,
-			`rule "admins" (p.toml:44): subject: it names neither this user nor one of the groups`,
+			`deny "archive is read-only" (p.toml:21): path: none of its paths is this one or above it`,
+			`deny 2 (p.toml:26): subject: it names neither this user nor one of the groups`,
+			`rule "own bundles" (p.toml:30): subject: it names neither this user nor one of the groups`,
+			`rule "everybody may look" (p.toml:42): action: its can does not hold "lock"`,
+			`rule "admins" (p.toml:48): subject: it names neither this user nor one of the groups`,
 		}},
 		{&Peer{}, ActLock, "/srv/tm/x", "the peer is unknown, or has an id that stands for nobody in particular", nil},
 		{peerOf("alice"), 0, "/srv/tm/x", "refused", nil},
@@ -190,6 +190,8 @@ func TestDiffSaysWhatAReloadChanges(t *testing.T) {
 		{`users  = ["alice", 1001] `, `users  = ["alice", "bob", 1002] `, []string{`rule "own bundles" changed: users`}},
 		{`users  = ["alice", 1001] `, `users  = [1001, 1000] `, nil},
 		{`engines = ["flock"]`, `hardlinks = true`, []string{`rule "own bundles" changed: engines flock → ofd flock, hardlinks false → true`}},
+		{`quiet = "30s"`, `quiet = "1m"`, []string{`rule "own bundles" changed: quiet 30s → 1m0s`}},
+		{"quiet = \"30s\"\n", "", []string{`rule "own bundles" changed: quiet 30s → none`}},
 		{`can    = ["list"]`, `can    = ["break", "list"]`, []string{`rule "everybody may look" changed: can list → list break`}},
 		{`"everybody may look"`, `"all may look"`, []string{`rule "all may look" added`, `rule "everybody may look" removed`}},
 		{`groups = ["staff"]`, `groups = ["adm"]`, []string{
@@ -201,6 +203,8 @@ func TestDiffSaysWhatAReloadChanges(t *testing.T) {
 		{"socket_mode = \"0660\"\nsocket_group = \"backup\"", "socket_mode = \"0600\"", []string{"socket_mode: 0660 → 0600", "socket_group: 34 → none"}},
 		{`"64MiB"`, `"1GiB"`, []string{"segment_size: 64MiB → 1GiB"}},
 		{"/var/lib/locker", "/var/lib/locker2", []string{"state_dir: /var/lib/locker → /var/lib/locker2 (not before lockerd is stopped and started)"}},
+		{`"/usr/sbin/smbd", "/usr`, `"/usr`, []string{`guard: "/usr/sbin/smbd" removed`}},
+		{`"/usr/sbin/smbd", "/usr/sbin/afpd"`, `"/usr/sbin/afpd", "/opt/smbd", "/usr/sbin/smbd"`, []string{`guard: "/opt/smbd" added`}},
 		{"holds = 10\nunsent = \"128KiB\"", "", []string{"limit holds: 10 → 1024", "limit unsent: 128KiB → 1MiB"}},
 	} {
 		after := strings.Replace(before, c.from, c.to, 1)
@@ -212,7 +216,7 @@ func TestDiffSaysWhatAReloadChanges(t *testing.T) {
 		}
 	}
 	got := old.Diff(nil)
-	if len(got) != 2+2+3 || got[0] != `allow: "/srv/tm" added` || got[6] != `rule "admins" added` {
+	if len(got) != 2+2+2+3 || got[0] != `allow: "/srv/tm" added` || got[8] != `rule "admins" added` {
 		t.Errorf("%q", got)
 	}
 	alone, _ := Standalone([]string{"/srv/tm", "/srv/backups"}, 0, nil)

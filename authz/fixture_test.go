@@ -102,6 +102,9 @@ connections = 64
 holds = 10
 unsent = "128KiB"
 
+[guard]                      # of held bundles
+deny = ["/usr/sbin/smbd", "/usr/sbin/afpd"]
+
 [[deny]]
 name  = "archive is read-only"
 users = ["*"]
@@ -120,6 +123,7 @@ max_hold = "12h"
 max_wait = "1h"
 holds = 80
 engines = ["flock"]
+quiet = "30s"
 can    = ["lock", "lock-shared"]
 
 [[rule]]
@@ -148,6 +152,7 @@ max_hold = "1h"
 max_wait = "10m"
 holds = 1
 engines = ["ofd"]
+quiet = "1h"
 can = ["lock"]
 [[rule]]
 users = ["alice"]
@@ -155,6 +160,7 @@ paths = ["/srv/tm/alice"]
 max_hold = "3h"
 engines = ["flock"]
 hardlinks = true
+quiet = "2m"
 can = ["lock", "break"]
 [[rule]]
 users = ["*"]
@@ -172,9 +178,11 @@ paths = ["/srv/backups/archive"]
 users = ["*"]
 paths = ["/srv/tm", "/srv/backups"]
 hardlinks = true
+quiet = "1s"
 can = ["lock", "list"]`,
 	"carriage returns": "allow = [\"/srv/tm\"]\r\n\r\n[limits]\r\nholds = 1_0\r\n[[rule]]\r\nusers = [0x3e8]\r\npaths = [\"/srv/tm\"]\r\nmax_hold = \"2d\"\r\ncan = [\"lock\"]\r\n",
 	"deny alone":       "allow = [\"/srv/tm\"]\n[[deny]]\nusers=[\"*\"]\npaths=[\"/srv/tm\"]\n",
 	"no rule":          "allow = [\"/srv/tm\"]\n[server]\nsocket_mode = \"0666\"\n[limits]\nholds = 3\n",
+	"nobody is denied": "allow = [\"/srv/tm\"]\n[guard]\n[[rule]]\nusers=[\"*\"]\npaths=[\"/srv/tm\"]\ncan=[\"lock\"]\n",
 	"odd bytes":        "allow = [\"/srv/tm\"]\n[[rule]]\nusers = [\"*\"]\npaths = [\"/srv/tm/caf\u00e9\", \"/srv/tm/new\\nline\", \"/srv/tm/q\\\"uote\", '/srv/tm/back\\slash', \"/srv/tm/{user}{uid}\"]\ncan = [\"lock\"]\n",
 }

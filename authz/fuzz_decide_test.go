@@ -18,6 +18,7 @@ type naiveRule struct {
 	holds         int
 	engines, can  []string
 	hardlinks     bool
+	quiet         time.Duration
 }
 
 // naivePolicy decides slowly and plainly; FuzzDecide compares Policy with it.
@@ -97,7 +98,7 @@ func (n *naivePolicy) decide(uid, gid uint32, groups []uint32, a Action, path st
 	d := Decision{Why: WhyNoRule}
 	for i, r := range allow {
 		if i == 0 {
-			d = Decision{Allowed: true, Why: WhyRule, MaxHold: r.hold, MaxWait: r.wait, Holds: r.holds}
+			d = Decision{Allowed: true, Why: WhyRule, MaxHold: r.hold, MaxWait: r.wait, Holds: r.holds, Quiet: r.quiet}
 		}
 		if r.hold == 0 || d.MaxHold != 0 && r.hold > d.MaxHold {
 			d.MaxHold = r.hold
@@ -115,6 +116,9 @@ func (n *naivePolicy) decide(uid, gid uint32, groups []uint32, a Action, path st
 			d.Engines |= Flock
 		}
 		d.Hardlinks = d.Hardlinks || r.hardlinks
+		if r.quiet < d.Quiet {
+			d.Quiet = r.quiet
+		}
 	}
 	if uid == 0 && some {
 		return Decision{Allowed: true, Why: WhyRoot, Engines: OFD | Flock, Hardlinks: d.Hardlinks}
@@ -160,6 +164,9 @@ func (n *naivePolicy) text() string {
 			if r.holds > 0 {
 				fmt.Fprintf(&b, "holds = %d\n", r.holds)
 			}
+			if r.quiet > 0 {
+				fmt.Fprintf(&b, "quiet = %q\n", r.quiet)
+			}
 			fmt.Fprintf(&b, "hardlinks = %v\ncan = %s\n", r.hardlinks, list(r.can))
 		}
 	}
@@ -198,7 +205,7 @@ func drawPolicy(d *drawer) *naivePolicy {
 			groups: d.some(2, "backup", "50", "4", "7777"),
 			paths:  append([]string{"/a/x"}, d.some(3, "/a", "/a/b", "/a/{user}", "/a/{uid}", "/a/b{user}/{uid}", "/a/{user}{uid}", "/a/.{user}", "/a/b/c")...),
 			hold:   time.Duration(d.n(4)) * time.Hour, wait: time.Duration(d.n(4)) * time.Minute, holds: d.n(4),
-			engines: d.some(2, "ofd", "flock"), hardlinks: d.n(2) == 1,
+			engines: d.some(2, "ofd", "flock"), hardlinks: d.n(2) == 1, quiet: time.Duration(d.n(3)) * time.Second,
 			can: append([]string{"list"}, d.some(3, "lock", "lock-shared", "break")...),
 		}
 		if len(r.users)+len(r.groups) == 0 {

@@ -45,6 +45,14 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("rule without its parts: %+v", r)
 			}
 		}
+		if err := checkPrograms(p.Guard); err != nil {
+			t.Fatalf("[guard]: %v", err)
+		}
+		for _, program := range p.Guard {
+			if err := CheckPath(program); err != nil {
+				t.Fatalf("[guard] %q: %v", program, err)
+			}
+		}
 		if p.Diff(p) != nil {
 			t.Fatalf("differs from itself: %q", p.Diff(p))
 		}

@@ -1,10 +1,12 @@
 package authz
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +19,48 @@ func Load(file string, u Users) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Parse(file, text, u)
+	p, err := Parse(file, text, u)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.findPrograms(); err != nil {
+		return nil, fmt.Errorf("policy %s: %w", file, err)
+	}
+	return p, nil
+}
+
+// findPrograms gives the programs of [guard] the names by which the kernel knows them, which have no symbolic links. A program that
+// is not there, or that we may not see, keeps the name it has: it may come later, and counts with the next load.
+//
+// Privileged: looks at paths that the administrator named. Who can write in a directory on the way chooses which program is denied; he could
+// put another program there as well.
+func (p *Policy) findPrograms() error {
+	named := p.Guard
+	p.Guard = nil
+	for _, name := range named {
+		real, err := filepath.EvalSymlinks(name)
+		if err == nil {
+			var info os.FileInfo
+			if info, err = os.Stat(real); err == nil && (!info.Mode().IsRegular() || info.Mode()&0o111 == 0) {
+				err = errors.New("it is no program")
+			}
+		}
+		if err != nil {
+			real = name
+			var at *os.PathError
+			if errors.As(err, &at) {
+				err = at.Err
+			}
+			p.doubts = append(p.doubts, fmt.Sprintf("[guard]: %q: %v; it is denied by this name, and looked for again at the next reload", name, err))
+		}
+		if !slices.Contains(p.Guard, real) {
+			p.Guard = append(p.Guard, real)
+		}
+	}
+	if err := checkPrograms(p.Guard); err != nil {
+		return fmt.Errorf("[guard]: with symbolic links resolved: %w", err)
+	}
+	return nil
 }
 
 // readTrusted reads the file after checking owner and mode of the opened file and

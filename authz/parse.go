@@ -25,7 +25,7 @@ const (
 
 // tableOrder is the order that a policy keeps, so that a file cut short has lost
 // rules and never a deny. "" holds allow.
-var tableOrder = []string{"", "server", "audit", "limits", "deny", "rule"}
+var tableOrder = []string{"", "server", "audit", "limits", "guard", "deny", "rule"}
 
 // Parse makes a policy of a file's text. The error holds up to ten lines, each
 // "file:line: what is wrong". u is asked for ids and names and not kept.
@@ -115,8 +115,6 @@ func checkTable(t, before table, first map[string]int) *problem {
 	line, again := first[t.name]
 	repeated := t.name == "rule" || t.name == "deny"
 	switch {
-	case t.name == "guard":
-		return problemf(t.line, "[guard]: this version of locker has no guard")
 	case rank < 0:
 		return problemf(t.line, "unknown table %q%s", t.name, suggest(t.name, tableOrder[1:], "tables are"))
 	case repeated && !t.array:

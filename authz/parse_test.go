@@ -22,6 +22,7 @@ func TestSampleMeansWhatItSays(t *testing.T) {
 		Server: Server{Socket: "/run/locker.sock", SocketMode: 0o660, SocketGroup: 34, HasSocketGroup: true, StateDir: "/var/lib/locker"},
 		Audit:  AuditSettings{SegmentSize: 64 << 20},
 		Limits: limits,
+		Guard:  []string{"/usr/sbin/smbd", "/usr/sbin/afpd"},
 	}
 	got := *p
 	got.rules, got.denies, got.names = nil, nil, nil
@@ -31,12 +32,12 @@ func TestSampleMeansWhatItSays(t *testing.T) {
 	if p.RuleCount() != 3 || len(p.denies) != 2 {
 		t.Errorf("%d rules, %d denies", p.RuleCount(), len(p.denies))
 	}
-	for i, line := range []int{27, 38, 44} {
+	for i, line := range []int{30, 42, 48} {
 		if p.rules[i].line != line {
 			t.Errorf("rule %d: line %d, want %d", i, p.rules[i].line, line)
 		}
 	}
-	if r := p.rules[0]; r.name != "own bundles" || r.maxHold != 12*time.Hour || r.maxWait != time.Hour || r.holds != 80 || r.engines != Flock {
+	if r := p.rules[0]; r.name != "own bundles" || r.maxHold != 12*time.Hour || r.maxWait != time.Hour || r.holds != 80 || r.engines != Flock || r.quiet != 30*time.Second {
 		t.Errorf("%+v", r)
 	}
 	if r := p.denies[1]; r.name != "deny 2" || r.named || r.engines != 0 || r.can != 0 {

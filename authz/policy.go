@@ -14,10 +14,11 @@ type Policy struct {
 	Server Server
 	Audit  AuditSettings
 	Limits Limits
-	Guard  []string // the programs of [guard] deny: absolute paths, symbolic links resolved; empty: nobody is refused
+	Guard  []string // the programs of [guard] deny: absolute paths, by Load with symbolic links resolved; empty: nobody is refused
 
 	rules, denies []rule
 	names         map[uint32]string // uid → name as of load
+	doubts        []string          // about Guard, a sentence each
 	standalone    bool              // no file: root and owner may do everything below Allow
 	owner         uint32            // standalone only
 }
@@ -58,6 +59,7 @@ type rule struct {
 	holds            int
 	engines          Engines
 	hardlinks        bool
+	quiet            time.Duration
 }
 
 // RuleCount returns the number of [[rule]] tables; denies are not counted.

@@ -53,6 +53,7 @@ func noMore(part, whole Decision) bool {
 		within(int64(part.MaxWait), int64(whole.MaxWait)) &&
 		within(int64(part.Holds), int64(whole.Holds)) &&
 		part.Engines&^whole.Engines == 0 &&
+		part.Quiet >= whole.Quiet &&
 		(!part.Hardlinks || whole.Hardlinks)
 }
 
@@ -82,6 +83,10 @@ func holdsPrefixLaw(t *testing.T, text string, whole *Policy, peers []*Peer) (va
 		valid++
 		if len(part.rules) > 0 && !slices.Equal(part.Allow, whole.Allow) {
 			t.Fatalf("prefix of %d bytes: allow %q, whole %q\n%s", n, part.Allow, whole.Allow, text)
+		}
+		// Whom the guard keeps out is nobody's right, but a hold is worth less without: a file that lets anybody lock has it all.
+		if len(part.rules) > 0 && !slices.Equal(part.Guard, whole.Guard) {
+			t.Fatalf("prefix of %d bytes: guard %q, whole %q\n%s", n, part.Guard, whole.Guard, text)
 		}
 		for q, want := range answers {
 			if got := part.Decide(q.peer, q.a, q.path); !noMore(got, want) {
@@ -125,14 +130,16 @@ func TestAPolicyWithoutRulesGrantsNobodyAnything(t *testing.T) {
 }
 
 func TestNoMoreNoticesEachField(t *testing.T) {
-	whole := Decision{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Holds: 4, Engines: OFD}
+	whole := Decision{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Holds: 4, Engines: OFD, Quiet: time.Minute}
 	for _, more := range []Decision{
-		{Allowed: true, MaxHold: 2 * time.Hour, MaxWait: time.Hour, Holds: 4, Engines: OFD},
-		{Allowed: true, MaxWait: time.Hour, Holds: 4, Engines: OFD},
-		{Allowed: true, MaxHold: time.Hour, Holds: 4, Engines: OFD},
-		{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Engines: OFD},
-		{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Holds: 4, Engines: Flock},
-		{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Holds: 4, Hardlinks: true},
+		{Allowed: true, MaxHold: 2 * time.Hour, MaxWait: time.Hour, Holds: 4, Engines: OFD, Quiet: time.Minute},
+		{Allowed: true, MaxWait: time.Hour, Holds: 4, Engines: OFD, Quiet: time.Minute},
+		{Allowed: true, MaxHold: time.Hour, Holds: 4, Engines: OFD, Quiet: time.Minute},
+		{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Engines: OFD, Quiet: time.Minute},
+		{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Holds: 4, Engines: Flock, Quiet: time.Minute},
+		{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Holds: 4, Hardlinks: true, Quiet: time.Minute},
+		{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Holds: 4, Engines: OFD, Quiet: time.Second},
+		{Allowed: true, MaxHold: time.Hour, MaxWait: time.Hour, Holds: 4, Engines: OFD},
 	} {
 		if noMore(more, whole) {
 			t.Errorf("%+v is more than %+v", more, whole)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -81,7 +82,7 @@ func (r *reader) readRule(t table, c *rule) {
 
 var (
 	subjectKeys = []string{"name", "users", "groups", "paths"}
-	grantKeys   = []string{"max_hold", "max_wait", "holds", "engines", "hardlinks", "can"}
+	grantKeys   = []string{"max_hold", "max_wait", "holds", "engines", "hardlinks", "quiet", "can"}
 )
 
 // readSubject reads the keys that rules and denies share.
@@ -116,6 +117,8 @@ func (r *reader) readGrant(e entry, c *rule) (known bool) {
 			r.failf(e.line, "hardlinks must be true or false, not %s", describe(e.value))
 		}
 		c.hardlinks = b
+	case "quiet":
+		c.quiet = r.readQuiet(e)
 	case "engines":
 		c.engines = Engines(r.words(e, engineWords[:], `["flock"]`))
 	case "can":
@@ -124,6 +127,20 @@ func (r *reader) readGrant(e entry, c *rule) (known bool) {
 		return false
 	}
 	return true
+}
+
+// Less than a second is less than the clock of some file systems can tell, and more than an hour is no pause in somebody's work.
+const (
+	leastQuiet = time.Second
+	mostQuiet  = time.Hour
+)
+
+func (r *reader) readQuiet(e entry) time.Duration {
+	d, ok := r.duration(e)
+	if ok && (d < leastQuiet || d > mostQuiet) {
+		r.failf(e.line, "quiet = %q is not within %v to %v", e.value, leastQuiet, mostQuiet)
+	}
+	return d
 }
 
 // words reads a list of words into a set: bit i for the i-th valid word.

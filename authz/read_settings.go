@@ -28,6 +28,8 @@ func (r *reader) read(tables []table) {
 			r.readAudit(t)
 		case "limits":
 			r.readLimits(t)
+		case "guard":
+			r.readGuard(t)
 		}
 	}
 	for i, entry := range p.Allow {

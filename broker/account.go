@@ -23,6 +23,7 @@ type account struct {
 	opens  slots        // one for each open in progress
 	lists  slots        // one for each list being answered
 	slow   slots        // one for each request on a file system that may hang
+	looks  slots        // one for each look through a bundle
 
 	// Guarded by Broker.mu.
 	connections int
@@ -35,24 +36,27 @@ func newAccount(uid uint32, l authz.Limits) *account {
 	a.opens.set(l.Opens)
 	a.lists.set(listsUID)
 	a.slow.set(slowUID)
+	a.looks.set(looksUID)
 	return a
 }
 
 // idle reports whether nothing is counted any more: who disconnects while his opens hang does not get new slots by that.
 // The caller holds Broker.mu.
 func (a *account) idle() bool {
-	return a.connections == 0 && a.leaseWaits == 0 && a.opens.inUse() == 0 && a.slow.inUse() == 0 && a.lists.inUse() == 0
+	return a.connections == 0 && a.leaseWaits == 0 && a.opens.inUse() == 0 && a.slow.inUse() == 0 && a.looks.inUse() == 0 && a.lists.inUse() == 0
 }
 
 // gates bounds the work in progress over all uids.
 type gates struct {
 	opens slots
 	slow  slots
+	looks slots
 }
 
 func (g *gates) set(l authz.Limits) {
 	g.opens.set(l.OpensAll)
 	g.slow.set(slowAll)
+	g.looks.set(looksAll)
 }
 
 // enterOpen waits for a slot to open files in, at most openWait for each of the two; false if there was none.

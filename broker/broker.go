@@ -51,6 +51,8 @@ type Config struct {
 
 	peerOf       func(*net.UnixConn) (authz.Peer, error) // nil: what the kernel says. For tests
 	idlePatience time.Duration                           // 0: idlePatience. For tests
+	hello, frame time.Duration                           // 0: helloDeadline and frameDeadline. For tests
+	beforeWard   func()                                  // a bundle was found idle, and the guard does not know yet. For tests
 }
 
 // regime is the policy in force and the opener made for its whitelist: replaced together, never changed.
@@ -58,6 +60,7 @@ type regime struct {
 	policy *authz.Policy
 	opener *flock.Opener
 	loaded time.Time
+	over   chan struct{} // closed when another is in force
 }
 
 // Broker is one running lock broker.
@@ -67,12 +70,15 @@ type Broker struct {
 	version      string
 	reload       func() (*authz.Policy, error)
 	redial       func(context.Context) (*keeper.Conn, error)
+	dialGuard    func(context.Context) (*guard.Conn, error)
+	beforeWard   func()
 	restart      func()
 	needs        func(*authz.Policy) []string
 	first        authz.Server // as of the start: neither the socket nor the state directory can be moved later
 	bootID       [16]byte
 	patience     time.Duration
 	idlePatience time.Duration
+	hello, frame time.Duration
 	giving       atomic.Bool // HandOver was asked for
 	handed       atomic.Bool // and has begun: nothing is answered, ended or dropped any more, the next broker goes on from here
 	now          func() time.Time
@@ -84,6 +90,7 @@ type Broker struct {
 	rules   atomic.Pointer[regime]
 	gates   gates
 	outside outside
+	looks   looks
 	waiter  *flock.Waiter
 	deaths  *deathWatch
 
@@ -96,6 +103,7 @@ type Broker struct {
 	table       *table
 	sessions    map[uint64]*session
 	keeping     keeping
+	guarding    guarding
 	accounts    map[uint32]*account // by uid, while it has connections
 	early       int                 // connections without a first frame
 	connections int
@@ -104,8 +112,10 @@ type Broker struct {
 	perRule     map[ruleUse]int // holds, and files that claims ask for
 	deadlines   deadlines
 	lost        map[uint64]*lostHold
+	changes     changes
 	denials     denials             // of refusals
 	waits       denials             // of waits and their ends
+	alters      denials             // of alterations of held files
 	watchers    map[*session]uint32 // → request id of its Watch
 	ticking     bool                // a Changed event is due
 	draining    bool
@@ -152,9 +162,10 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot, peerOf: c.peerOf,
 		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, first: c.Policy.Server, bootID: parseBootID(c.BootID), patience: c.Patience,
-		idlePatience: cmp.Or(c.idlePatience, idlePatience),
-		keeping:      keeping{wanted: c.Keeper != nil, conn: c.Keeper},
-		started:      c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
+		idlePatience: cmp.Or(c.idlePatience, idlePatience), hello: cmp.Or(c.hello, helloDeadline), frame: cmp.Or(c.frame, frameDeadline),
+		keeping:   keeping{wanted: c.Keeper != nil, conn: c.Keeper},
+		dialGuard: c.Guard, guarding: newGuarding(c.Boot()), beforeWard: c.beforeWard,
+		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
 		wake:     make(chan struct{}, 1),
 		table:    newTable(tableLimits(c.Policy.Limits)),
 		sessions: map[uint64]*session{}, accounts: map[uint32]*account{}, byPath: map[string][]*hold{},
@@ -162,10 +173,11 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	}
 	b.gates.set(c.Policy.Limits)
 	b.setRates(c.Policy.Limits)
-	b.rules.Store(&regime{policy: c.Policy, opener: opener, loaded: b.started})
+	b.rules.Store(&regime{policy: c.Policy, opener: opener, loaded: b.started, over: make(chan struct{})})
 	if b.patience == 0 {
 		b.patience = defaultPatience
 	}
+	b.newChanges()
 	if err := b.restore(ctx, &c); err != nil {
 		b.release()
 		return nil, err
@@ -184,6 +196,9 @@ func (b *Broker) Close() error {
 func (b *Broker) release() {
 	b.waiter.Close()
 	b.deaths.release()
+	if b.changes.kernel != nil {
+		b.changes.kernel.Close()
+	}
 	b.mu.Lock()
 	conn := b.keeping.conn
 	b.mu.Unlock()
@@ -196,6 +211,8 @@ func (b *Broker) release() {
 func (b *Broker) setRates(l authz.Limits) {
 	b.denials.set(l)
 	b.denials.text = "refusals left out, over the limit of denial records"
+	b.alters.set(l)
+	b.alters.text = "alterations of held files left out, over the limit of denial records"
 	l.DenialRate, l.DenialBurst, l.DenialRateAll = waitsPerDenial*l.DenialRate, waitsPerDenial*l.DenialBurst, waitsPerDenial*l.DenialRateAll
 	b.waits.set(l)
 	b.waits.text = "waits and their ends left out, over the limit of such records"

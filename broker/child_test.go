@@ -60,6 +60,9 @@ func play(role string, args []string) error {
 			return err
 		}
 		defer f.Close()
+	case "stamps": // opens args[0] for each line, and closes it for the next one, which is answered with the time before
+		fmt.Println("ready")
+		return stamps(args[0])
 	case "heir": // keeps what it inherited open
 	case "holder": // locks args[1] by the socket args[0], and has a child that keeps the socket open
 		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: args[0], Net: "unix"})
@@ -124,6 +127,12 @@ func play(role string, args []string) error {
 			return err
 		}
 		go new(keeper.Server).Serve(context.Background(), l)
+	case "guard": // guards at the socket args[0]
+		if err := playGuard(args[0]); err != nil {
+			return err
+		}
+	case "server":
+		return playServer()
 	default:
 		return fmt.Errorf("unknown role %q", role)
 	}
@@ -177,6 +186,7 @@ type child struct {
 	t   testing.TB
 	cmd *exec.Cmd
 	in  io.WriteCloser
+	out *bufio.Reader
 }
 
 // startChild starts a role and waits until it is ready.
@@ -196,9 +206,9 @@ func startChild(t testing.TB, role string, args ...string) *child {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c := &child{t, cmd, in}
+	c := &child{t, cmd, in, bufio.NewReader(out)}
 	t.Cleanup(c.end)
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+	if line, err := c.out.ReadString('\n'); line != "ready\n" {
 		t.Fatalf("%s: %q %v", role, line, err)
 	}
 	return c

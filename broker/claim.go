@@ -99,8 +99,9 @@ func (r *request) lockFiles() (busy int, err error) {
 	return 0, nil
 }
 
-// unlockFiles lets go of the first n files.
+// unlockFiles lets go of the first n files, and of what the guard was told of them. The caller does not hold mu.
 func (r *request) unlockFiles(n int) {
+	r.liftAll()
 	for i, f := range r.files[:n] {
 		if !r.covered[i] {
 			f.Unlock()

@@ -108,7 +108,7 @@ func (b *Broker) endDue(ctx context.Context) time.Duration {
 		now := b.boot()
 		b.recordSuppressed(now)
 		rest := longestSleep
-		if b.denials.pending+b.waits.pending > 0 {
+		if b.denials.pending+b.waits.pending+b.alters.pending > 0 {
 			rest = suppressedEvery
 		}
 		if b.keepShifted() {

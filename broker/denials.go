@@ -115,7 +115,7 @@ func (b *Broker) denyAction(w *who, action, path string, e *wire.Error, by authz
 
 // recordSuppressed writes how much was left out, for each uid that may write again. The caller holds mu.
 func (b *Broker) recordSuppressed(now time.Duration) {
-	for _, d := range [...]*denials{&b.denials, &b.waits} {
+	for _, d := range [...]*denials{&b.denials, &b.waits, &b.alters} {
 		if d.pending == 0 {
 			continue
 		}
@@ -134,7 +134,8 @@ func (b *Broker) recordSuppressed(now time.Duration) {
 
 // recordAllSuppressed is recordSuppressed at the end of a run. The caller holds mu.
 func (b *Broker) recordAllSuppressed() {
-	for _, d := range [...]*denials{&b.denials, &b.waits} {
+	b.logAllAltered()
+	for _, d := range [...]*denials{&b.denials, &b.waits, &b.alters} {
 		for _, t := range d.uids {
 			if t.missing > 0 {
 				b.recordMissing(d, t)

@@ -29,11 +29,18 @@
 // Some claims want more than the kernel's locks: that nobody else has the file open. What the broker itself has open must not be
 // mistaken for somebody: see idle.go.
 //
+// While a bundle is held the guard, where there is one, refuses opens below it to file servers that heed no lock: see guarding.go.
+//
 // # The log is the state
 //
 // Every change of the table and the record of it happen in the same critical section, so replaying the log gives the
 // table at every step. A record's line is written before the answer that it explains; the grant of a detached lock is
 // on the disk before the answer. The sequence number of a grant's record is the hold's id and its fencing token.
+//
+// # Alterations
+//
+// Held files can be deleted and renamed, whatever is locked. The kernel is asked to tell of it once a hold is in the table (changes.go),
+// and the list, the log and the holder's session have it (altered.go). It changes nothing about what is held.
 //
 // # Outliving a crash
 //

@@ -71,13 +71,18 @@ func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs [
 			b.logger.Error("unlock", "id", h.id, "error", err)
 		}
 		keeper.Step("release.unlocked")
+		b.unwatch(h)
 		h.info.file.Close()
+		if h.info.ward != nil {
+			b.lift(h.info.ward)
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, h := range taken {
 		b.unkeep(h.id)
 		keeper.Step("release.dropped")
+		b.lastAltered(h)
 		rec := b.recordOfHold(h, "")
 		say(h, &rec)
 		if h.info.untold {
@@ -94,6 +99,7 @@ func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs [
 
 // forget takes a hold out of the broker's own books. The caller holds mu.
 func (b *Broker) forget(h *hold) {
+	b.changes.forget(h)
 	path := h.info.path
 	if rest := slices.DeleteFunc(b.byPath[path], func(g *hold) bool { return g == h }); len(rest) > 0 {
 		b.byPath[path] = rest

@@ -16,14 +16,15 @@ const (
 
 // frameReader cuts frames out of a connection with one small buffer, and borrows for larger frames.
 type frameReader struct {
-	conn  *net.UnixConn
-	buf   []byte // read, not yet used: buf[start:]
-	start int
-	store [readBuffer]byte
+	conn     *net.UnixConn
+	patience time.Duration // for a frame that has begun
+	buf      []byte        // read, not yet used: buf[start:]
+	start    int
+	store    [readBuffer]byte
 }
 
 // next gives the next frame's body, valid until the next call. Once a frame has begun it must be whole within
-// frameDeadline; between frames there is no deadline. The deadline of the first frame is the caller's.
+// patience; between frames there is no deadline. The deadline of the first frame is the caller's.
 func (f *frameReader) next(timed bool) ([]byte, error) {
 	armed := false
 	for {
@@ -50,7 +51,7 @@ func (f *frameReader) next(timed bool) ([]byte, error) {
 			f.buf, f.start = f.store[:0], 0 // a borrowed buffer goes back to the collector
 		} else if timed && !armed {
 			armed = true
-			f.conn.SetReadDeadline(time.Now().Add(frameDeadline))
+			f.conn.SetReadDeadline(time.Now().Add(f.patience))
 		}
 		if len(f.buf) == cap(f.buf) { // a frame begins near the end: move it to the front
 			f.buf = f.buf[:copy(f.buf, f.buf[f.start:])]

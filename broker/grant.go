@@ -52,6 +52,10 @@ func (b *Broker) grant(ctx context.Context, r *request) []event {
 		r.unlockFiles(len(r.files))
 		return []event{{c: r.claim, v: pending}}
 	}
+	if b.wantsWard(r) {
+		b.mu.Unlock()
+		return b.guardApart(ctx, r)
+	}
 	now, boot := b.now(), b.boot()
 	holds, evs, err := b.enterHolds(r, now, boot)
 	if err != nil {
@@ -67,6 +71,7 @@ func (b *Broker) grant(ctx context.Context, r *request) []event {
 	evs = append(evs, b.leave(r)...)
 	b.mu.Unlock()
 
+	b.watchBundles(holds) // before the answer: what is deleted from then on counts
 	if err = b.log.Commit(last, r.msg.Life == wire.Detached); err != nil {
 		return append(evs, b.undo(r, holds, err)...)
 	}
@@ -132,6 +137,7 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 			r.files[i] = nil // the hold's now
 		}
 	}
+	r.wards = nil
 	keeper.Step("grant.entered")
 	return holds, evs, nil
 }
@@ -154,6 +160,9 @@ func (b *Broker) infoOf(r *request, i int, now time.Time, boot time.Duration) *h
 	}
 	if f.Target != f.Path {
 		h.target = f.Target
+	}
+	if h.ward = r.takeWard(i); h.ward != nil {
+		h.rests |= wire.RestGuard
 	}
 	if r.msg.Life == wire.Attached {
 		h.session = r.s
@@ -191,6 +200,10 @@ func restsOf(f *flock.File) wire.Rest {
 // adopt enters a hold into the broker's own books. The caller holds mu.
 func (b *Broker) adopt(h *hold, info *holdInfo) {
 	h.info = info
+	if info.ward != nil {
+		info.ward.hold = h.id
+	}
+	b.changes.await(h)
 	b.byPath[info.path] = append(b.byPath[info.path], h)
 	b.perRule[ruleUse{h.uid, info.rule}]++
 	if info.due.at > 0 {

@@ -67,7 +67,7 @@ func malformed(t testing.TB) []hostile {
 		{"version 0", raw(0, 7, 9), wire.CodeVersion, 9},
 		{"version 2", raw(2, 7, 9), wire.CodeVersion, 9},
 		{"type 0", raw(1, 0, 9), wire.CodeUnsupported, 9},
-		{"type 0x0e", raw(1, 0x0e, 9), wire.CodeUnsupported, 9},
+		{"type 0x0f", raw(1, 0x0f, 9), wire.CodeUnsupported, 9},
 		{"a Resume in version 1", raw(1, 0x0d, 9, 0, 0, 0, 0, 0, 0, 0, 1), wire.CodeVersion, 9},
 		{"type 0x80", raw(1, 0x80, 9), wire.CodeUnsupported, 9},
 		{"type 0xff", raw(1, 0xff, 9), wire.CodeUnsupported, 9},
@@ -96,7 +96,7 @@ func onlyServersSay(t testing.TB) (all []hostile) {
 	for _, m := range []wire.Message{
 		&wire.Welcome{Version: 1}, &wire.Granted{Grants: []wire.Grant{{ID: 1, Rests: wire.RestOFD}}}, &wire.Queued{}, &wire.Released{IDs: []uint64{1}},
 		&wire.Done{}, &wire.Error{Code: wire.CodeBusy}, &wire.Rows{}, &wire.Changed{}, &wire.StatusReply{}, &wire.RulesReply{}, &wire.Explained{},
-		&wire.Reloaded{},
+		&wire.Reloaded{}, &wire.GuardReply{State: wire.GuardOff}, &wire.Altered{},
 	} {
 		all = append(all, hostile{"a " + m.Type().String(), encoded(t, 9, m), wire.CodeInvalid, 9})
 	}
@@ -110,11 +110,12 @@ func TestABadFrameIsAnsweredWithItsCodeAndEndsItsConnectionAlone(t *testing.T) {
 	greeted := append(malformed(t), onlyServersSay(t)...)
 	greeted = append(greeted,
 		hostile{"a second Hello", encoded(t, 9, &wire.Hello{Min: 1, Max: 1}), wire.CodeInvalid, 9},
-		hostile{"a Lock that asks for an idle file, in version 1", encoded(t, 9, idly(attached("/srv/a"))), wire.CodeInvalid, 9})
+		hostile{"a Lock that asks for an idle file, in version 1", encoded(t, 9, idly(attached("/srv/a"))), wire.CodeInvalid, 9},
+		hostile{"a Guard, in version 1", encoded(t, 9, &wire.Guard{}), wire.CodeInvalid, 9})
 	mute := append(malformed(t)[:27:27], onlyServersSay(t)...) // the last ones begin with a good frame
 	mute = append(mute,
 		hostile{"no Hello", encoded(t, 9, &wire.Status{}), wire.CodeInvalid, 9},
-		hostile{"a Hello of version 4 and 5", encoded(t, 9, &wire.Hello{Min: 4, Max: 5}), wire.CodeVersion, 9},
+		hostile{"a Hello of version 5 and 6", encoded(t, 9, &wire.Hello{Min: 5, Max: 6}), wire.CodeVersion, 9},
 		hostile{"a Hello of versions 3 to 2", raw(1, 1, 9, 3, 2), wire.CodeInvalid, 9},
 		hostile{"a Hello of versions 0 to 1", raw(1, 1, 9, 0, 1), wire.CodeInvalid, 9},
 		hostile{"a Hello with a byte more", raw(1, 1, 9, 1, 1, 1), wire.CodeInvalid, 9},

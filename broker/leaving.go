@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"locker/audit"
@@ -16,8 +15,11 @@ func (b *Broker) giveUp(ctx context.Context, r *request, code wire.Code) {
 		code = r.ended
 	}
 	waited := r.outside
+	if r.noise != nil {
+		r.lastBlockers = b.noiseBlockers(r.noise)
+	}
 	b.mu.Unlock()
-	if code == wire.CodeTimeout && waited != (place{}) {
+	if code == wire.CodeTimeout && r.noise == nil && waited != (place{}) {
 		r.lastBlockers = b.outsideBlockers(r, waited)
 	}
 	b.mu.Lock()
@@ -26,33 +28,8 @@ func (b *Broker) giveUp(ctx context.Context, r *request, code wire.Code) {
 	b.mu.Unlock()
 	r.closeFiles()
 	b.commit(seq)
-	evs = append(evs, b.giveBackParts(r)...)
 	r.answer(b.endError(r, code))
 	b.runAll(ctx, evs)
-}
-
-// giveBackParts lets go of what the very request that is not granted has been granted all the same: a lockerd that was killed while it
-// granted a set may have got as far as some of its files, and the next one cannot tell that from a whole set.
-func (b *Broker) giveBackParts(r *request) []event {
-	b.mu.Lock()
-	var parts []*hold
-	if r.s.resumed {
-		for _, h := range b.table.heldBy(r.owner()) {
-			// Of its files only: a client that uses a number again, for other files, holds what it was answered before.
-			if h.info.askedBy(r) && slices.Contains(r.msg.Paths, h.info.path) && !h.info.untold {
-				parts = append(parts, h)
-			}
-		}
-	}
-	taken := b.beginEnd(parts)
-	b.mu.Unlock()
-	if len(taken) == 0 {
-		return nil
-	}
-	evs, _ := b.letGo(taken, func(h *hold, rec *audit.Record) {
-		rec.Event, rec.Text = audit.EventRelease, "not granted: the rest of its set was refused"
-	})
-	return evs
 }
 
 // leave takes a request out of the table, its session and the deadlines. The caller holds mu.
@@ -179,7 +156,6 @@ func (b *Broker) ended(r *request) []event {
 	b.mu.Unlock()
 	r.closeFiles()
 	b.commit(seq)
-	evs = append(evs, b.giveBackParts(r)...)
 	r.answer(b.endError(r, code))
 	return evs
 }

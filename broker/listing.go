@@ -27,6 +27,7 @@ func (b *Broker) list(ctx context.Context, s *session, id uint32, m *wire.List) 
 		s.refuse(id, wire.CodeInternal, "", "the list cannot be encoded")
 		return
 	}
+	b.listAltered(s, id, rows)
 	for len(frames) > 0 {
 		n := 4 + int(binary.BigEndian.Uint32(frames))
 		s.out.sendInTurn(frames[:n])
@@ -92,7 +93,10 @@ func (b *Broker) copyRows(s *session, all bool) (rows []wire.Row, held []*flock.
 			row.Position = b.placeIn(k, c, places)
 			rows = append(rows, row)
 			if r.isOutside && keyOf(r.outside.id) == k {
-				outside = append(outside, outsideRow{k, r.outside})
+				outside = append(outside, outsideRow{key: k, place: r.outside})
+			}
+			if n := r.noise; n != nil && keyOf(n.id) == k {
+				outside = append(outside, outsideRow{key: k, place: place{path: path}, noise: n})
 			}
 		}
 	}
@@ -157,6 +161,7 @@ func (b *Broker) mayListOthers(s *session) bool {
 type outsideRow struct {
 	key key
 	place
+	noise *noise // not nil: it is nobody in particular, but the bundle is not quiet
 }
 
 func (b *Broker) outsideRows(s *session, files []outsideRow) []wire.Row {
@@ -164,6 +169,12 @@ func (b *Broker) outsideRows(s *session, files []outsideRow) []wire.Row {
 	var rows []wire.Row
 	for _, f := range files {
 		if !b.maySee(&s.peer, ^uint32(0), f.path) {
+			continue
+		}
+		if f.noise != nil {
+			rows = append(rows, wire.Row{
+				Kind: wire.RowOutside, Dev: f.key.dev, Ino: f.key.ino, Path: f.path, Mode: wire.Exclusive, Life: wire.Attached, Reason: f.noise.words(b.now()),
+			})
 			continue
 		}
 		for _, h := range b.outsideHolders(f.place) {

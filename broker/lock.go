@@ -14,7 +14,7 @@ import (
 // lock works on one Lock request until it is answered, or waits in the table, or (where opening and locking may
 // hang, or somebody's file lease is in the way) until a goroutine of its own has taken it over.
 func (b *Broker) lock(ctx context.Context, s *session, id uint32, m *wire.Lock) {
-	if g := b.grantedBefore(s, id, m); g != nil {
+	if g := b.grantedBefore(ctx, s, id, m); g != nil {
 		s.send(id, g)
 		return
 	}

@@ -112,9 +112,8 @@ func (b *Broker) act(ctx context.Context, e event, mine *request) []event {
 	case stopped:
 		r.closeFiles()
 		b.commit(r.endSeq)
-		evs := b.giveBackParts(r)
 		r.answer(b.endError(r, r.ended))
-		return evs
+		return nil
 	default:
 		return b.refuse(r, b.refusal(r, e.v))
 	}

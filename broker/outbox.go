@@ -117,6 +117,13 @@ func (o *outbox) sendInTurn(frame []byte) {
 	o.drain()
 }
 
+// behind reports whether the client has not taken all that was sent to it.
+func (o *outbox) behind() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.writer != nil
+}
+
 // breakOff closes the connection: the session's reader finds it closed and ends the session. The caller holds mu.
 func (o *outbox) breakOff() {
 	o.broken = true

@@ -183,7 +183,8 @@ func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
 	case !info.expires.IsZero():
 		at = max(info.began+info.expires.Sub(info.since), x.boot()+time.Millisecond)
 	}
-	info.due.at = 0
+	info.due.at, info.earlier = 0, true
+	rememberAltered(info, h.id, x.altered[h.id])
 	x.table.restore(h)
 	x.adopt(h, info)
 	switch {

@@ -41,7 +41,6 @@ func (b *Broker) refuse(r *request, e *wire.Error) []event {
 	evs := b.leave(r)
 	b.mu.Unlock()
 	r.closeFiles()
-	evs = append(evs, b.giveBackParts(r)...)
 	r.answer(e)
 	return evs
 }
@@ -57,6 +56,7 @@ func (b *Broker) openRefusal(r *request, err error) *wire.Error {
 	e := &wire.Error{Code: wire.CodeInternal, Text: "the file cannot be opened"}
 	var oe *openError
 	var unknown *flock.NoIdle
+	var unheard *flock.NoQuiet
 	if errors.As(err, &oe) {
 		e.Path = oe.path
 	}
@@ -83,6 +83,10 @@ func (b *Broker) openRefusal(r *request, err error) *wire.Error {
 		e.Code, e.Text = wire.CodeUnsupported, "a shared lock on a sparsebundle would be granted while a Mac has it open; lock it exclusively"
 	case errors.As(err, &unknown):
 		e.Code, e.Text = wire.CodeUnsupported, unknown.Error()
+	case errors.As(err, &unheard):
+		e.Code, e.Text = wire.CodeUnsupported, "the rule asks for quiet: "+unheard.Error()
+	case errors.Is(err, errManyLooks):
+		e.Code, e.Text = wire.CodeUnavailable, errManyLooks.Error()+"; try again"
 	case errors.Is(err, flock.ErrMount):
 		e.Code, e.Text = wire.CodeUnsupported, "the path crosses a mount point that was not there when the policy was loaded, or that must be named in allow"
 	case errors.Is(err, flock.ErrOutside):

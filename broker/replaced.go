@@ -32,6 +32,9 @@ func (b *Broker) lookAgain(ctx context.Context, r *request) []event {
 		}
 	}
 	keeper.Step("grant.looked")
+	if r.asksQuiet() {
+		return b.lookForQuiet(ctx, r)
+	}
 	return b.grant(ctx, r)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"locker/authz"
 	"locker/flock"
+	"locker/guard"
 	"locker/keeper"
 	"locker/wire"
 )
@@ -41,8 +42,16 @@ type request struct {
 	slot      []int          // index into files, for each of msg.Paths
 	covered   []bool         // for each of files: its owner holds it already
 	claim     *claim
-	detail    detail // of the table's last verdict
-	replaced  int    // how often a file was replaced under the claim
+	detail    detail             // of the table's last verdict
+	replaced  int                // how often a file was replaced under the claim
+	disturbed int                // how often a bundle was opened before the guard was told
+	ahead     map[flock.ID]ahead // of its bundles that were written in the future
+	heard     bool               // its bundles were quiet just now, when they were not locked
+
+	// What the guard was told for the claim, while its files are locked: see guardFiles.
+	wards      []*ward     // for each of files; nil where nothing is guarded
+	guardAsked bool        // it was told, or there was none:
+	guardedBy  *guard.Conn // which one; nil: none
 
 	parking   sync.Mutex // held while files are parked: see park
 	answering sync.Mutex // guards answered, and orders Queued before the final answer
@@ -70,6 +79,7 @@ type request struct {
 	until        time.Duration // of one that is absent, or was: when its wait times out, on the boot clock; 0: as it says itself
 	place        *claim        // of an absent request that this one goes on from, until it is entered
 	reserved     []ruleUse     // counted in Broker.perRule for it, one for each file that it asks for
+	noise        *noise        // it waits for quiet
 	lastBlockers []wire.Blocker
 }
 
@@ -182,7 +192,11 @@ type holdInfo struct {
 	// Guarded by Broker.mu.
 	due       deadline // lease end, or end of the grace
 	releasing bool     // somebody is letting go of it
+	earlier   bool     // an earlier run granted it, and its Lock has not come again: whether it was answered is not known
 	outlawed  bool     // the policy in force would not grant it
+	ward      *ward    // the guard refuses opens for its sake, and rests has wire.RestGuard; not changed while releasing
+	fresh     int      // index in changes.fresh + 1; 0: not there
+	changes   *holdChanges
 }
 
 // network reports whether letting go of the hold may hang.

@@ -32,9 +32,10 @@ type restoring struct {
 	sameBoot bool                  // the log was last written since the machine was started
 	idle     time.Duration         // since the last record: for so long at most nobody held what is claimed again
 	known    map[uint64]audit.Hold // live by the log, and not dealt with yet
-	fresh    []*hold               // that the keeper does not have
-	last     uint64                // number of the last record
-	failed   error                 // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
+	altered  map[uint64]audit.Alteration
+	fresh    []*hold // that the keeper does not have
+	last     uint64  // number of the last record
+	failed   error   // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
 }
 
 // restore is the whole start.
@@ -70,7 +71,7 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	state := b.log.Replayed()
 	x := &restoring{
 		Broker: b, past: c.Past, whole: b.log.Whole(), sameBoot: c.BootID != "" && state.BootID() == c.BootID,
-		known: map[uint64]audit.Hold{}, last: b.append(&policy),
+		known: map[uint64]audit.Hold{}, altered: map[uint64]audit.Alteration{}, last: b.append(&policy),
 	}
 	x.idle = x.sinceLast()
 	for _, l := range state.Lost() {
@@ -82,6 +83,9 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	}
 	for _, h := range state.Holds() {
 		x.known[h.Grant.Seq] = h
+		if h.Alteration != (audit.Alteration{}) {
+			x.altered[h.Grant.Seq] = h.Alteration
+		}
 	}
 	places := x.fromKeeper(c.Listed)
 	if x.failed == nil {

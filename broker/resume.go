@@ -96,6 +96,7 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	}
 	answer := &wire.Resumed{}
 	var ending []*wire.Lost
+	var altered []wire.Alteration
 	var seq uint64
 	for _, h := range b.table.heldBy(owner{uid: s.peer.UID, session: s.id}) {
 		h.info.session, h.info.who = s, w
@@ -105,6 +106,9 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 		answer.IDs = append(answer.IDs, h.id)
 		if h.ending {
 			ending = append(ending, b.lossSince(h))
+		}
+		if a, ok := h.notable(); ok && a.Count > 0 || a.Missed {
+			altered = append(altered, a)
 		}
 		rec := audit.Record{Event: audit.EventResume, ID: h.id}
 		w.sign(&rec)
@@ -119,6 +123,7 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 	for _, lost := range ending {
 		s.send(0, lost)
 	}
+	s.sendAltered(altered)
 	err := b.deaths.rename(s.peer.PidFD, s.id) // asks again: a death that was told under the other name is told anew
 	b.mu.Unlock()
 	b.deaths.remove(old.peer.PidFD)
@@ -190,32 +195,6 @@ func (b *Broker) endAway(ctx context.Context, s *session, why string) {
 		s.finishEnd(ctx, evs, ending)
 		b.deaths.remove(s.peer.PidFD) // only now, see part
 	}
-}
-
-// grantedBefore answers a Lock that is sent again because lockerd was started anew before its answer had arrived: if it was granted
-// then, it has what it asked for. All or nothing: a set that was not granted whole was not granted.
-func (b *Broker) grantedBefore(s *session, id uint32, m *wire.Lock) *wire.Granted {
-	if !s.resumed {
-		return nil
-	}
-	o := owner{uid: s.peer.UID, session: s.id}
-	if m.Life == wire.Detached {
-		o = owner{uid: s.peer.UID, tag: m.Tag}
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	g := &wire.Granted{}
-	for _, path := range m.Paths {
-		i := slices.IndexFunc(b.byPath[path], func(h *hold) bool {
-			return h.owner == o && h.info.by == s.id && h.info.request == id && !h.info.releasing
-		})
-		if i < 0 {
-			return nil
-		}
-		h := b.byPath[path][i]
-		g.Grants = append(g.Grants, wire.Grant{ID: h.id, Rests: h.info.rests, Expires: h.info.expires})
-	}
-	return g
 }
 
 // takePlace has a Lock that is sent again go on from the place in the queue that its session has kept for it; a Lock that only has

@@ -24,8 +24,13 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	var timekeeper, deathwatch sync.WaitGroup
 	timekeeper.Go(func() { b.keepTime(work, keeping) })
 	deathwatch.Go(func() { b.deaths.watch(func(id uint64) { b.died(work, id) }) })
+	timekeeper.Go(func() { b.mindChanges(keeping) })
 	if b.keeping.wanted {
 		timekeeper.Go(func() { b.mindKeeper(keeping) })
+	}
+
+	if b.dialGuard != nil {
+		timekeeper.Go(func() { b.mindGuard(keeping) })
 	}
 
 	stopAccept := context.AfterFunc(ctx, func() { l.Close() })

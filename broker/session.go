@@ -83,13 +83,12 @@ func (s *session) refuse(request uint32, code wire.Code, path, text string) {
 
 // serve reads and handles frames until the peer is gone or breaks the rules. The caller ends the session.
 func (s *session) serve(ctx context.Context) {
-	patience := helloDeadline
+	patience := s.b.hello
 	if s.hurried {
 		patience = hurriedDeadline
 	}
 	s.conn.SetReadDeadline(time.Now().Add(patience))
-	var r frameReader
-	r.conn = s.conn
+	r := frameReader{conn: s.conn, patience: s.b.frame}
 	for {
 		body, err := r.next(s.isGreeted())
 		if err != nil {
@@ -133,7 +132,7 @@ func (s *session) greet(id uint32, m wire.Message) bool {
 		return false
 	}
 	if hello.Min > wire.Version {
-		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks versions 1 to 3 of the protocol only")
+		s.refuse(id, wire.CodeVersion, "", "this lockerd speaks versions 1 to 4 of the protocol only")
 		return false
 	}
 	s.version = min(hello.Max, wire.Version)
@@ -182,6 +181,12 @@ func (s *session) handle(ctx context.Context, id uint32, m wire.Message) bool {
 		b.watch(s, id)
 	case *wire.Status:
 		b.status(s, id)
+	case *wire.Guard:
+		if s.version < m.Type().Version() {
+			s.refuse(id, wire.CodeInvalid, "", "this message is of version 4 of the protocol, and the connection speaks an earlier one")
+			return false
+		}
+		b.guardStatus(s, id)
 	case *wire.Break:
 		b.breakLock(ctx, s, id, m)
 	case *wire.Reload:

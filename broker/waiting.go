@@ -66,6 +66,9 @@ func (b *Broker) blockersOf(r *request, outside *place) []wire.Blocker {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if r.noise != nil {
+		return b.noiseBlockers(r.noise)
+	}
 	return b.insideBlockers(r)
 }
 
@@ -201,12 +204,19 @@ func (b *Broker) outsideHolders(at place) []flock.Holder {
 	return holders
 }
 
-// howOutside says of a program outside in which way it is in the way, if not by a lock, which is what everybody expects.
+// howOutside says of a program outside in which way it is in the way, if not by a lock, which is what everybody expects, and for whom.
 func howOutside(h flock.Holder) string {
+	how := ""
 	if h.Engine == flock.OnlyOpen {
-		return "has it open"
+		how = "has it open"
 	}
-	return ""
+	if h.Client.IsValid() {
+		if how == "" {
+			how = "locks it"
+		}
+		how += " for " + h.Client.String()
+	}
+	return how
 }
 
 func (b *Broker) outsideBlockers(r *request, at place) []wire.Blocker {

@@ -17,28 +17,30 @@ type Client struct {
 	work   sync.WaitGroup     // what serves the connection, and releases of grants that came too late
 	done   chan struct{}      // closed when the client has ended; err is set then
 
-	mu      sync.Mutex            // guards the fields below; never held across a read, a write or a callback
-	link    *link                 // the connection; nil while there is none
-	welcome Welcome               // of the session
-	holding bool                  // the session has been granted an attached lock, perhaps long ago
-	leaving bool                  // lockerd has said that it goes away for good
-	last    uint32                // request id given out last
-	turn    uint64                // of the latest call
-	calls   map[uint32]*call      // that wait for their final answer, by request id
-	queue   []*call               // to be written, in the order of their turns
-	holds   map[uint64][]*Lock    // by id, that may still be lost
-	early   map[uint64]*wire.Lost // by id, that came before the grant
-	closed  bool                  // Close was called
-	err     error                 // why the client has ended
+	mu      sync.Mutex                 // guards the fields below; never held across a read, a write or a callback
+	link    *link                      // the connection; nil while there is none
+	welcome Welcome                    // of the session
+	holding bool                       // the session has been granted an attached lock, perhaps long ago
+	leaving bool                       // lockerd has said that it goes away for good
+	last    uint32                     // request id given out last
+	turn    uint64                     // of the latest call
+	calls   map[uint32]*call           // that wait for their final answer, by request id
+	queue   []*call                    // to be written, in the order of their turns
+	holds   map[uint64][]*Lock         // by id, that may still be lost
+	early   map[uint64]*wire.Lost      // by id, that came before the grant
+	soon    map[uint64]wire.Alteration // the same
+	closed  bool                       // Close was called
+	err     error                      // why the client has ended
 }
 
 // call is a request that waits for its final answer.
 type call struct {
-	answer  chan wire.Message // the final answer; of capacity 1 and sent to once, so the reader cannot block
-	news    chan wire.Message // the latest Queued or Changed, capacity 1
-	of      *call             // a Where: the Lock that it asks about
-	request *Request          // a Lock
-	rows    []Row             // of a List so far; the reader's until the answer
+	answer  chan wire.Message          // the final answer; of capacity 1 and sent to once, so the reader cannot block
+	news    chan wire.Message          // the latest Queued or Changed, capacity 1
+	of      *call                      // a Where: the Lock that it asks about
+	request *Request                   // a Lock
+	rows    []Row                      // of a List so far; the reader's until the answer
+	altered map[uint64]wire.Alteration // of a List, by id: what comes before its rows
 
 	// Guarded by Client.mu.
 	id    uint32
@@ -104,7 +106,7 @@ func (c *Client) enter(k *call, m wire.Message) error {
 		return c.err
 	}
 	// Under mu: else an older lockerd may take the place of this one in between, to which the frame is none, and hangs up.
-	if m, ok := m.(*wire.Lock); ok && c.welcome.Version < m.Mode.Version() {
+	if c.welcome.Version < wire.Needed(m) {
 		return refusal(tooOld())
 	}
 	for {
@@ -205,6 +207,11 @@ func (c *Client) dispatch(id uint32, m wire.Message) error {
 		c.leaving = c.leaving || m.Cause == wire.Stopped
 		c.lose(m)
 		return nil
+	case *wire.Altered:
+		if id == 0 {
+			c.alter(m)
+			return nil
+		}
 	case *wire.Error:
 		if id == 0 { // about the connection as a whole: its last frame
 			return refusal(m)
@@ -229,8 +236,11 @@ func (c *Client) dispatch(id uint32, m wire.Message) error {
 	case *wire.Changed:
 		k.report(m)
 		return nil
+	case *wire.Altered:
+		k.note(m)
+		return nil
 	case *wire.Rows:
-		k.rows = append(k.rows, m.Rows...)
+		k.listed(m.Rows)
 		if m.More {
 			return nil
 		}

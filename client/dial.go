@@ -95,6 +95,7 @@ func begin(l *link, redial *dialer) *Client {
 		calls:   make(map[uint32]*call),
 		holds:   make(map[uint64][]*Lock),
 		early:   make(map[uint64]*wire.Lost),
+		soon:    make(map[uint64]wire.Alteration),
 	}
 	c.work.Go(func() { // joined by Close
 		defer hangUp()

@@ -24,6 +24,8 @@
 //		}
 //	}
 //
+// Files can be deleted and renamed although they are locked: Altered tells of it.
+//
 // # What a lock means
 //
 // An attached lock (the default) lives as long as the Client: Close and the death of the process end it. A detached one

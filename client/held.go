@@ -37,12 +37,14 @@ type Lock struct {
 
 	returned chan struct{} // closed when giveBack has done its work; nil if nobody asked for that
 
-	lost chan Loss // of capacity len(ids), each of which is lost at most once: sending cannot block
+	lost    chan Loss       // of capacity len(ids), each of which is lost at most once: sending cannot block
+	altered chan Alteration // of capacity len(ids); of each the newest is in it
 
 	// Guarded by Client.mu.
-	live []uint64 // ids that have neither been lost nor released
-	gone []uint64 // ids that were lost
-	over bool     // released
+	heard map[uint64]wire.Alteration // that were told, the newest of each id
+	live  []uint64                   // ids that have neither been lost nor released
+	gone  []uint64                   // ids that were lost
+	over  bool                       // released
 }
 
 // granted makes the Lock of an answer. The caller (the reader) holds mu.
@@ -59,10 +61,14 @@ func (c *Client) granted(k *call, m *wire.Granted) error {
 		}
 	}
 	l.live = slices.Clone(l.ids)
-	l.lost = make(chan Loss, len(l.ids))
+	l.lost, l.altered = make(chan Loss, len(l.ids)), make(chan Alteration, len(l.ids))
 	c.holding = c.holding || l.attached
 	k.lock = l
 	for _, id := range l.ids {
+		if a, ok := c.soon[id]; ok {
+			delete(c.soon, id)
+			c.alter(&wire.Altered{Alterations: []wire.Alteration{a}})
+		}
 		if m := c.early[id]; m != nil {
 			delete(c.early, id)
 			c.lose(m)

@@ -134,6 +134,7 @@ func (c *Client) settled(id uint64, l *Lock) {
 	l.live = slices.Delete(l.live, i, i+1)
 	if len(l.live) == 0 {
 		close(l.lost) // only here, and live is empty once: it is never filled again
+		close(l.altered)
 	}
 	rest := slices.DeleteFunc(c.holds[id], func(other *Lock) bool { return other == l })
 	if len(rest) == 0 {

@@ -8,10 +8,22 @@ import (
 )
 
 // Row is a holder, a waiter, a lost lock, or one outside lockerd that a waiter waits for, as List tells of it.
-type Row = wire.Row
+type Row struct {
+	wire.Row
+	Altered wire.Alteration // what has become of its files while it was held; zero: nothing that is known
+}
 
 // Status is the state of lockerd.
 type Status = wire.StatusReply
+
+// GuardState says whether opens by file servers are refused below held bundles; its zero value means that lockerd is too old to say.
+type GuardState = wire.GuardState
+
+const (
+	GuardOff  = wire.GuardOff  // the policy denies nobody
+	GuardOn   = wire.GuardOn   // refused
+	GuardDown = wire.GuardDown // not refused, though the policy says so
+)
 
 // Limit is one of the limits in a Status.
 type Limit = wire.Limit
@@ -114,6 +126,23 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 		return nil, unexpected(m)
 	}
 	return a, nil
+}
+
+// Guard says whether the opens of programs are refused below held bundles, and gives the paths of the programs that the policy denies. A
+// lockerd of before version 4 of the protocol has no guard: then the state is zero.
+func (c *Client) Guard(ctx context.Context) (GuardState, []string, error) {
+	m, err := c.ask(ctx, &wire.Guard{})
+	if CodeOf(err) == CodeUnsupported {
+		return 0, nil, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	a, ok := m.(*wire.GuardReply)
+	if !ok {
+		return 0, nil, unexpected(m)
+	}
+	return a.State, a.Programs, nil
 }
 
 // Reload has lockerd take its policy file anew, for root only, and gives what that changed, in lines. If the file is

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"net"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -38,6 +39,10 @@ func TestEveryRequestIsAskedAndAnswered(t *testing.T) {
 		{"explain", func(t *testing.T, c *Client) (any, error) {
 			return c.Explain(t.Context(), Query{User: "u", Groups: []string{}, Action: "lock", Path: "/a"})
 		}, &wire.Explain{User: "u", HasGroups: true, Action: "lock", Path: "/a"}, &wire.Explained{Allowed: true, By: "x"}, &Explanation{Allowed: true, By: "x"}},
+		{"guard", func(t *testing.T, c *Client) (any, error) {
+			state, programs, err := c.Guard(t.Context())
+			return append(programs, state.String()), err
+		}, &wire.Guard{}, &wire.GuardReply{State: wire.GuardDown, Programs: []string{"/usr/sbin/smbd"}}, []string{"/usr/sbin/smbd", "down"}},
 	}
 	for _, tt := range tests {
 		bubble(t, func(t *testing.T, c *Client, s *fake) {
@@ -51,6 +56,27 @@ func TestEveryRequestIsAskedAndAnswered(t *testing.T) {
 				t.Errorf("%s = %+v, %v, want %+v", tt.name, got.value, got.err, tt.want)
 			}
 		})
+	}
+}
+
+func TestALockerdThatIsTooOldIsNotAskedForItsGuard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		s := &fake{t, theirs}
+		go s.welcomeAs(3, firstSession)
+		c, err := New(t.Context(), ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if state, programs, err := c.Guard(t.Context()); state != 0 || programs != nil || err != nil {
+			t.Errorf("got %v %q, %v", state, programs, err)
+		}
+	})
+	k := newCall() // it was newer when it was asked, and is asked again
+	k.asked, k.sent = &wire.Guard{}, true
+	if e, ok := k.repeat(true, 3).(*wire.Error); !ok || e.Code != wire.CodeUnsupported {
+		t.Errorf("asked again: %+v", e)
 	}
 }
 

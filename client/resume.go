@@ -136,13 +136,13 @@ func (c *Client) adopt(l *link, resumed *wire.Resumed) error {
 
 // repeat prepares a call for being sent again, in this version, or gives the answer to one that must not be. The caller holds mu.
 func (k *call) repeat(resumed bool, version uint8) wire.Message {
-	k.rows = nil
+	k.rows, k.altered = nil, nil
 	k.again = k.sent
+	if version < wire.Needed(k.asked) {
+		return tooOld() // the one before was newer
+	}
 	switch m := k.asked.(type) {
 	case *wire.Lock:
-		if version < m.Mode.Version() {
-			return tooOld() // the one before was newer
-		}
 		if k.left && !resumed {
 			return &wire.Error{Code: wire.CodeCanceled} // it stood in a queue of the session that is no more
 		}

@@ -9,6 +9,7 @@ import (
 const (
 	bundleSuffix = ".sparsebundle"
 	tokenName    = "token"
+	bandsName    = "bands"
 )
 
 // IsToken says that path names a bundle's token itself. It is the file that the bundle's own path leads to, so it
@@ -34,7 +35,7 @@ func bundleToken(fd int, path string) (int, error) {
 		}
 		return -1, err
 	}
-	if named || holds(fd, "Info.plist", unix.S_IFREG) && holds(fd, "bands", unix.S_IFDIR) {
+	if named || holds(fd, "Info.plist", unix.S_IFREG) && holds(fd, bandsName, unix.S_IFDIR) {
 		return token, nil
 	}
 	unix.Close(token)

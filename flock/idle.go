@@ -82,6 +82,24 @@ func (f *File) probe() error {
 	return nil
 }
 
+// AskAgain asks once more whether anybody else has a locked file open, of one that rests on it: ErrInUse. It lets go of nothing.
+//
+// Privileged: as probe.
+func (f *File) AskAgain() error {
+	if f.held == 0 || !f.Idle {
+		return nil
+	}
+	f.Idle = false // what cannot be found out any more
+	err := f.probe()
+	if err != nil {
+		f.Idle = true // as it was asked for: the caller asks again, or lets go
+	}
+	if err != nil && err != ErrInUse {
+		err = f.lockError(err)
+	}
+	return err
+}
+
 func (f *File) unknown(why string) error {
 	if f.wish == idleKnown {
 		return &NoIdle{why}

@@ -2,6 +2,7 @@ package flock
 
 import (
 	"bytes"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -17,11 +18,17 @@ type Holder struct {
 	Command string // raw bytes of /proc/PID/comm, chosen by the process: the caller escapes them
 	Engine  string // "ofd", "flock", "posix" (a classic fcntl lock) or "lease", or OnlyOpen
 	Mode    Mode   // without a lock: Exclusive if it may write
+	// Client is where the one TCP connection comes from that the process has accepted; not valid: there is none, or several, or it is not known.
+	Client netip.Addr
 }
 
-// A search costs at most this, whatever the machine's users have opened; what is not found by then has PID -1.
+// A search costs at most this, whatever the machine's users have opened; what is not found by then has PID -1. The clock does not count
+// before so much is looked at as an ordinary machine has: it takes a tenth of the time, but where others keep us off the processors the
+// time can be over before anything is looked at.
 const (
 	outsideTime           = 200 * time.Millisecond
+	outsideLeast          = 4096 // processes and descriptors, together
+	outsideLeastLocks     = 64 << 10
 	outsideProcesses      = 4096
 	outsideDescriptors    = 4096 // looked at in one process
 	outsideHolders        = 16
@@ -54,11 +61,19 @@ func outsiders(id ID, opens bool, ours ...int) ([]Holder, error) {
 	for _, pid := range ours {
 		s.ours = append(s.ours, int32(pid))
 	}
-	if err := s.readLocks(); err != nil {
+	if err := s.look(); err != nil {
 		return nil, err
 	}
+	return s.holders, nil
+}
+
+// look is the whole search.
+func (s *search) look() error {
+	if err := s.readLocks(); err != nil {
+		return err
+	}
 	if err := s.keepDevice(); err != nil {
-		return nil, err
+		return err
 	}
 	s.askNamed()
 	if s.wantsMore() {
@@ -67,7 +82,8 @@ func outsiders(id ID, opens bool, ours ...int) ([]Holder, error) {
 	for _, l := range s.lines {
 		s.found(Holder{PID: -1, Engine: l.engine(), Mode: l.mode})
 	}
-	return s.holders, nil
+	s.findClients()
+	return nil
 }
 
 type search struct {
@@ -75,6 +91,7 @@ type search struct {
 	ours     []int32 // the first is ourselves
 	opens    bool    // who has it open counts, without a lock too
 	deadline time.Time
+	looked   int        // at processes and descriptors
 	lines    []lockLine // of the file, their holders not found yet
 	// doubt: the device in a lock line is not st_dev here, so files of several subvolumes look alike.
 	doubt   bool
@@ -87,7 +104,9 @@ func (s *search) wantsMore() bool {
 	return len(s.lines) > 0 || s.opens && len(s.holders) < outsideHolders
 }
 
-func (s *search) late() bool { return time.Now().After(s.deadline) }
+func (s *search) late() bool { return s.looked >= outsideLeast && s.timeIsUp() }
+
+func (s *search) timeIsUp() bool { return time.Now().After(s.deadline) }
 
 // readLocks reads the lines about our inode number. The kernel hands out at most a page at a time and counts from the
 // start for each, so a machine with a hundred thousand locks is cut off by the clock.
@@ -101,7 +120,7 @@ func (s *search) readLocks() error {
 	defer unix.Close(fd)
 	buf := make([]byte, 64<<10)
 	have := 0 // an unfinished line from the read before
-	for total := 0; total < outsideLocks && !s.late(); {
+	for total := 0; total < outsideLocks && (total < outsideLeastLocks || !s.timeIsUp()); {
 		n, err := unix.Read(fd, buf[have:])
 		if err == unix.EINTR {
 			continue
@@ -197,6 +216,7 @@ func (s *search) askAll() {
 			if seen++; seen > outsideProcesses || !s.wantsMore() || s.late() {
 				return
 			}
+			s.looked++
 			s.ask(int32(pid))
 		}
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -88,6 +89,8 @@ func (p *outsider) tries(path, engine string, m Mode) string {
 func outsiderMain() {
 	fd := -1
 	var mapped []byte
+	var listener net.Listener
+	var conns []net.Conn
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		words := strings.Fields(in.Text())
@@ -157,6 +160,26 @@ func outsiderMain() {
 				err = fmt.Errorf("child: %q", out)
 			}
 			file.Close()
+		case "listen": // answers with the address
+			if listener, err = net.Listen("tcp", words[1]); err == nil {
+				fmt.Println(listener.Addr())
+				continue
+			}
+		case "accept":
+			var conn net.Conn
+			if conn, err = listener.Accept(); err == nil {
+				conns = append(conns, conn)
+			}
+		case "dial":
+			var conn net.Conn
+			if conn, err = net.Dial("tcp", words[1]); err == nil {
+				conns = append(conns, conn)
+			}
+		case "hang-up":
+			for _, conn := range conns {
+				err = conn.Close()
+			}
+			conns = nil
 		case "adopt":
 			fd = 3
 		default:

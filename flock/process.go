@@ -28,6 +28,7 @@ func (s *search) ask(pid int32) bool {
 			if seen++; seen > outsideDescriptors || seen%descriptorsBetweenNow == 0 && s.late() {
 				return true
 			}
+			s.looked++
 			text := s.readProc(base + "/fdinfo/" + name)
 			locks, writes, opens := parseFdinfo(text), false, false
 			if s.opens {

@@ -28,7 +28,7 @@ const (
 func Listen(path string) (*net.UnixListener, error) {
 	dir, name := filepath.Dir(path), filepath.Base(path)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("make the keeper's directory: %w", err)
+		return nil, fmt.Errorf("make the socket's directory: %w", err)
 	}
 	d, st, err := openDir(dir)
 	if err != nil {
@@ -36,10 +36,10 @@ func Listen(path string) (*net.UnixListener, error) {
 	}
 	defer unix.Close(d)
 	if st.Mode&0o022 != 0 {
-		return nil, fmt.Errorf("the keeper's directory %q is writable by others: anybody could put a socket there that takes the keeper's place", dir)
+		return nil, fmt.Errorf("the socket's directory %q is writable by others: anybody could put another socket there", dir)
 	}
 	if st.Uid != 0 && int(st.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("the keeper's directory %q belongs to uid %d, who could replace the socket", dir, st.Uid)
+		return nil, fmt.Errorf("the socket's directory %q belongs to uid %d, who could replace the socket", dir, st.Uid)
 	}
 	// Whoever has this lock may replace the socket. It is given back when the new one is in place: then it is known by being
 	// connected to.
@@ -49,7 +49,7 @@ func Listen(path string) (*net.UnixListener, error) {
 	}
 	defer unix.Close(lock)
 	if err := unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, fmt.Errorf("lock %q: another keeper is being started: %w", path+lockSuffix, err)
+		return nil, fmt.Errorf("lock %q: another process does so too: %w", path+lockSuffix, err)
 	}
 	if err := checkFree(d, name); err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", path, err)
@@ -67,12 +67,12 @@ func Listen(path string) (*net.UnixListener, error) {
 func openDir(dir string) (int, *unix.Stat_t, error) {
 	d, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, nil, fmt.Errorf("open the keeper's directory %q: %w", dir, err)
+		return -1, nil, fmt.Errorf("open the socket's directory %q: %w", dir, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(d, &st); err != nil {
 		unix.Close(d)
-		return -1, nil, fmt.Errorf("the keeper's directory %q: %w", dir, err)
+		return -1, nil, fmt.Errorf("the socket's directory %q: %w", dir, err)
 	}
 	return d, &st, nil
 }
@@ -101,9 +101,9 @@ func checkFree(dir int, name string) error {
 	if err == nil {
 		defer conn.Close()
 		if peer, err := peerOf(conn); err == nil {
-			return fmt.Errorf("another keeper serves it (pid %d)", peer.Pid)
+			return fmt.Errorf("another process serves it (pid %d)", peer.Pid)
 		}
-		return errors.New("another keeper serves it")
+		return errors.New("another process serves it")
 	}
 	if !errors.Is(err, unix.ECONNREFUSED) {
 		// EAGAIN: somebody listens, and the queue of connections is full. connect(2)

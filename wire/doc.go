@@ -16,7 +16,7 @@
 // Both directions carry frames, one after the other:
 //
 //	u32 length   of what follows, 6 to 65536
-//	u8  version  of the protocol that introduced this type of message: 2 where the tables below say so, else 1
+//	u8  version  of the protocol that introduced this type of message: as the tables below say, else 1
 //	u8  type     which message
 //	u32 request  request id
 //	    fields   of the message, in the order of the tables below
@@ -88,6 +88,7 @@
 //	  path      name 4095
 //	Resume 0x0d version 2
 //	  session   u64 nonzero          as in the Welcome with which it began
+//	Guard 0x0e version 4
 //
 // # Answers and events
 //
@@ -155,6 +156,12 @@
 //	  grace     duration 30s         the next owner waits so long, or until the hold is unlocked
 //	Resumed 0x8e version 2
 //	  ids       list 8000 u64        of the attached holds that the session still has; not 0, ascending
+//	GuardReply 0x8f version 4
+//	  state     enum 3               1 off: the policy denies nobody, 2 on, 3 down: it does, and there is no guard, or
+//	                                 none that can. Holds say for themselves whether they rest on it
+//	  programs  list 64 name 4095    whose opens the guard refuses below held bundles; none with off, else at least 1
+//	Altered 0x90 version 4
+//	  alterations list 60 Alteration
 //
 // # Structures
 //
@@ -172,7 +179,9 @@
 //	  pid       i32                  0 or less: not known
 //	  command   string 1024
 //	  since     time
-//	  reason    string 256           outside the broker: empty, or "has it open" where that is all
+//	  reason    string 256           outside the broker, in words for people: empty, or "has it open" where that is all, and from
+//	                                 where the client comes for whom a file server has it ("has it open for 192.0.2.7"). With
+//	                                 pid 0 and not empty: nobody in particular, but the bundle was written too lately
 //	Row
 //	  kind      enum 5               1 holder, 2 waiter, 3 lost: held before a restart, not to be had again,
 //	                                 4 outside: a program that a waiter waits for, known by uid, pid, command, and
@@ -213,6 +222,13 @@
 //	  max_wait  duration
 //	  holds     u32
 //	  engines   list 64 name 1024    ofd, flock
+//	Alteration
+//	  id        u64 nonzero          of the hold
+//	  count     u32                  how many of its files were deleted, renamed or replaced while it was held, all told
+//	  last      string 1024          the last of them, within the bundle; empty: the held file itself, or the bundle
+//	  at        time                 when the server noticed it; none: never
+//	  missed    bool                 there may be more
+//	  unwatched bool                 what happens from now on is not noticed
 //
 // # Conversation
 //
@@ -225,14 +241,14 @@
 //
 // The client numbers its requests as it likes, but not 0, and uses no number again before its last answer has come. An
 // answer has the number of its request. Many requests may be in flight; answers come in any order. Request id 0 is for
-// what answers no request: Lost, and an Error that is about the connection, after which the server closes it.
+// what answers no request: Lost, Altered, and an Error that is about the connection, after which the server closes it.
 //
 //	Hello     Welcome or Error
 //	Lock      Queued any number of times, then Granted or Error, once
 //	Unlock    Released or Error
 //	Cancel    Done, always
 //	Where     Queued or Error; not-found if the target does not wait
-//	List      Rows until one has more = 0, or Error
+//	List      Altered any number of times (version 4), then Rows until one has more = 0, or Error
 //	Watch     Changed any number of times, then Error; one Watch on a connection
 //	Status    StatusReply or Error
 //	Break     Released or Error
@@ -240,6 +256,7 @@
 //	Rules     RulesReply or Error
 //	Explain   Explained or Error
 //	Resume    Resumed or Error
+//	Guard     GuardReply or Error
 //
 // A Lock that has to wait is first answered by Queued, with its place and with who is in the way; further Queued may follow
 // when that changes, and Where asks for a fresh one, which comes with the request id of the Where. Cancel takes the
@@ -271,6 +288,11 @@
 // owner is let in then, or after the grace. Lost can come before the Granted that it is about. Owners of detached
 // holds are not told; they see it in List, and in a 0 from Unlock.
 //
+// No lock keeps files from being deleted or renamed. From version 4 on Altered, as an event, says that this has happened to an attached
+// hold's: to the file itself, or in a bundle's directory, or in bands or mapped in it. It comes with the first alteration, and then at
+// most once a second; count is the sum since the grant, so who misses one learns it from the next. Who did it the server does not know:
+// it may have been the owner. Altered before the Rows of a List tells of the holds in it that were altered, or are not watched.
+//
 // # A connection that breaks
 //
 // This section is about versions from 2 on. Where Welcome says 1, the session ends with its connection, however that ends.
@@ -299,14 +321,16 @@
 //   - a Lock is known by its request id, before anything that comes behind it is looked at: it keeps its place in the queue
 //     and its deadline; if it was granted, Granted says what it said before (already = 1 only for what the owner held
 //     before this Lock), with the same ids. What is not known is a new request; so the timeout of one that is sent
-//     again may be what remains of it. The answer can come twice, when one was under way as the Lock came again: the
+//     again may be what remains of it. Of several paths, what had been granted when the server was killed is let go first
+//     if it is not all of them; so a client had better not number a Lock as one whose paths it still holds. The answer can come twice, when one was under way as the Lock came again: the
 //     second is to be ignored;
 //   - an Unlock by id that finds nothing has found what it did the first time; by path or all, it names the rest only;
 //   - Cancel and Where, of a Lock that was sent again before them, mean what they meant;
 //   - List begins anew, and rows that came are void. A Watch is not kept; ask with List too, for what has changed meanwhile;
 //   - a Break by path could break the next owner's hold: do not send it again.
 //
-// A hold that was broken or has expired is among the ids while its grace lasts, and its Lost comes again behind Resumed.
+// A hold that was broken or has expired is among the ids while its grace lasts, and its Lost comes again behind Resumed. So does an
+// Altered of those that were altered. Nothing is noticed between the end of one server and the start of the next.
 //
 // There is nothing to resume after an Error with request id 0, an Error shutdown, or Lost with cause stopped: those are
 // said on purpose. A client that closes its connection, or whose process dies, has ended its session.

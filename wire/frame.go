@@ -106,7 +106,7 @@ func requestFits(t Type, request uint32) bool {
 	switch t {
 	case TypeLost:
 		return request == 0
-	case TypeError:
+	case TypeError, TypeAltered:
 		return true
 	}
 	return request != 0

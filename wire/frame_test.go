@@ -92,6 +92,11 @@ func TestAppendRefusesWhatParseWouldRefuse(t *testing.T) {
 		"limits many":        {1, &StatusReply{Limits: make([]Limit, MaxLimits+1)}, ErrLimit},
 		"rules many":         {1, &RulesReply{Rules: make([]Allowance, MaxListed+1)}, ErrLimit},
 		"max_hold negative":  {1, &RulesReply{Rules: []Allowance{{MaxHold: -1}}}, ErrValue},
+		"guard zero":         {1, &GuardReply{}, ErrValue},
+		"guard state":        {1, &GuardReply{State: endGuardState, Programs: []string{"/a"}}, ErrValue},
+		"guard nobody":       {1, &GuardReply{State: GuardOn}, ErrCombination},
+		"guard off somebody": {1, &GuardReply{State: GuardOff, Programs: []string{"/a"}}, ErrCombination},
+		"guard many":         {1, &GuardReply{State: GuardOn, Programs: repeat("/a", MaxPrograms+1)}, ErrLimit},
 		"lines many":         {1, &Reloaded{Lines: make([]string, MaxListed+1)}, ErrLimit},
 	} {
 		got, err := Append([]byte("kept"), c.request, c.m)

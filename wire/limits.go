@@ -6,7 +6,7 @@ import "time"
 // its message: Type.Version.
 const (
 	FirstVersion = 1
-	Version      = 3 // the highest. Since 2 sessions can be resumed, since 3 a file can be asked for idle
+	Version      = 4 // the highest. Since 2 sessions can be resumed, since 3 a file can be asked for idle, since 4 the guard asked after and alterations told
 )
 
 // The limits of single values. A server repeats the first five in its Welcome.
@@ -26,6 +26,8 @@ const (
 	MaxIDs      = 8000
 	MaxLimits   = 64
 	MaxWords    = 64   // Allowance.Can and Allowance.Engines
+	MaxPrograms = 64   // GuardReply.Programs
+	MaxAltered  = 60   // Alterations: so many of the longest fit a frame
 	MaxListed   = 1024 // Rows, Rules, Lines, Others, Groups, Allowance.Paths
 )
 

@@ -45,7 +45,11 @@ func (e *encoder) message(m Message) {
 		m.append(e)
 	case *Resumed:
 		m.append(e)
-	case *Watch, *Status, *Reload, *Rules, *Done, *Changed: // no fields
+	case *GuardReply:
+		m.append(e)
+	case *Altered:
+		m.append(e)
+	case *Watch, *Status, *Reload, *Rules, *Guard, *Done, *Changed: // no fields
 	default:
 		e.fail("message", ErrType)
 	}
@@ -80,6 +84,8 @@ func (d *decoder) message(t Type) Message {
 		return parseExplain(d)
 	case TypeResume:
 		return parseResume(d)
+	case TypeGuard:
+		return &Guard{}
 	case TypeWelcome:
 		return parseWelcome(d)
 	case TypeGranted:
@@ -108,6 +114,10 @@ func (d *decoder) message(t Type) Message {
 		return parseLost(d)
 	case TypeResumed:
 		return parseResumed(d)
+	case TypeGuardReply:
+		return parseGuardReply(d)
+	case TypeAltered:
+		return parseAltered(d)
 	}
 	d.fail("type", ErrType)
 	return nil

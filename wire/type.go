@@ -20,10 +20,11 @@ const (
 	TypeRules
 	TypeExplain
 	TypeResume
+	TypeGuard
 	afterRequests
 )
 
-// The answers, and the event Lost.
+// The answers, and the events Lost and Altered.
 const (
 	TypeWelcome Type = iota + 0x81
 	TypeGranted
@@ -39,6 +40,8 @@ const (
 	TypeReloaded
 	TypeLost
 	TypeResumed
+	TypeGuardReply
+	TypeAltered
 	afterAnswers
 )
 
@@ -68,8 +71,18 @@ func (t Type) Version() uint8 {
 	switch t {
 	case TypeResume, TypeResumed:
 		return 2
+	case TypeGuard, TypeGuardReply, TypeAltered:
+		return 4
 	}
 	return FirstVersion
+}
+
+// Needed gives the lowest version of the protocol in which m, as it is, may be sent.
+func Needed(m Message) uint8 {
+	if lock, ok := m.(*Lock); ok {
+		return lock.Mode.Version()
+	}
+	return m.Type().Version()
 }
 
 // String gives the name of the message as in the package comment: "Lock".
@@ -101,6 +114,8 @@ func (t Type) String() string {
 		return "Explain"
 	case TypeResume:
 		return "Resume"
+	case TypeGuard:
+		return "Guard"
 	case TypeWelcome:
 		return "Welcome"
 	case TypeGranted:
@@ -129,6 +144,10 @@ func (t Type) String() string {
 		return "Lost"
 	case TypeResumed:
 		return "Resumed"
+	case TypeGuardReply:
+		return "GuardReply"
+	case TypeAltered:
+		return "Altered"
 	}
 	return fmt.Sprintf("Type(0x%02x)", uint8(t))
 }
@@ -163,6 +182,8 @@ func typeOf(m Message) Type {
 		return TypeExplain
 	case *Resume:
 		return TypeResume
+	case *Guard:
+		return TypeGuard
 	case *Welcome:
 		return TypeWelcome
 	case *Granted:
@@ -191,6 +212,10 @@ func typeOf(m Message) Type {
 		return TypeLost
 	case *Resumed:
 		return TypeResumed
+	case *GuardReply:
+		return TypeGuardReply
+	case *Altered:
+		return TypeAltered
 	}
 	return 0
 }

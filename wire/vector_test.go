@@ -173,9 +173,9 @@ func messageNamed(t testing.TB, name string) Message {
 
 func allMessages() []Message {
 	return []Message{
-		&Hello{}, &Lock{}, &Unlock{}, &Cancel{}, &Where{}, &List{}, &Watch{}, &Status{}, &Break{}, &Reload{}, &Rules{}, &Explain{}, &Resume{},
+		&Hello{}, &Lock{}, &Unlock{}, &Cancel{}, &Where{}, &List{}, &Watch{}, &Status{}, &Break{}, &Reload{}, &Rules{}, &Explain{}, &Resume{}, &Guard{},
 		&Welcome{}, &Granted{}, &Queued{}, &Released{}, &Done{}, &Error{}, &Rows{}, &Changed{}, &StatusReply{}, &RulesReply{},
-		&Explained{}, &Reloaded{}, &Lost{}, &Resumed{},
+		&Explained{}, &Reloaded{}, &Lost{}, &Resumed{}, &GuardReply{}, &Altered{},
 	}
 }
 

@@ -109,6 +109,19 @@ const (
 // String gives "broken", "expired" or "stopped".
 func (c LossCause) String() string { return word(uint8(c), "broken", "expired", "stopped") }
 
+// GuardState is how it is about the process that refuses opens to file servers.
+type GuardState uint8
+
+const (
+	GuardOff  GuardState = iota + 1 // the policy denies nobody
+	GuardOn                         // it is there, and can
+	GuardDown                       // it is not there, or cannot: nobody is refused whom the policy denies
+	endGuardState
+)
+
+// String gives "off", "on" or "down".
+func (g GuardState) String() string { return word(uint8(g), "off", "on", "down") }
+
 // Rest is the set of things that a hold rests on.
 type Rest uint8
 

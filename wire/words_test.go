@@ -17,7 +17,7 @@ func TestEveryValueHasItsWord(t *testing.T) {
 		"unsupported": CodeUnsupported, "conversion": CodeConversion, "canceled": CodeCanceled, "unavailable": CodeUnavailable,
 		"internal": CodeInternal, "version": CodeVersion, "shutdown": CodeShutdown, "limit": CodeLimit, "lost": CodeLost,
 		"broken": Broken, "expired": Expired, "stopped": Stopped, "holder": Holder, "waiter": RowWaiter, "outside": Outside,
-		"orphan": RowOrphan, "unknown": Mode(0), "Type(0x0e)": afterRequests,
+		"orphan": RowOrphan, "off": GuardOff, "on": GuardOn, "down": GuardDown, "unknown": Mode(0), "Type(0x0f)": afterRequests,
 	} {
 		if got := v.String(); got != want {
 			t.Errorf("%#v: got %q, want %q", v, got, want)

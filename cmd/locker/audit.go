@@ -184,7 +184,7 @@ func events() []audit.Event {
 		audit.EventStart, audit.EventStop, audit.EventPolicy, audit.EventPolicyRefused, audit.EventConnectRefused,
 		audit.EventGrant, audit.EventDeny, audit.EventWait, audit.EventTimeout, audit.EventCancel, audit.EventRelease,
 		audit.EventExpire, audit.EventBreak, audit.EventDeath, audit.EventResume, audit.EventLost, audit.EventCleared,
-		audit.EventGap, audit.EventRecovered, audit.EventSuppressed, audit.EventKeeper, audit.EventRotate, audit.EventCheckpoint, audit.EventHeld,
+		audit.EventGap, audit.EventRecovered, audit.EventSuppressed, audit.EventAltered, audit.EventKeeper, audit.EventGuard, audit.EventRotate, audit.EventCheckpoint, audit.EventHeld,
 	}
 }
 

@@ -145,29 +145,30 @@ func (d *doctor) examine(ctx context.Context, c *cli, paths []string) (*examinat
 
 // judge draws the conclusions.
 func (e *examination) judge() {
+	smbd, afpd := e.lockerd.guard.denies("smbd", e.samba.smbd), e.lockerd.guard.denies("afpd", e.netatalk.serves)
 	if len(e.paths) == 0 {
 		for _, s := range e.samba.shares {
-			e.verdicts = append(e.verdicts, judgeShare("", s, usual()))
+			e.verdicts = append(e.verdicts, judgeShare("", s, usual().by(smbd, nil)))
 		}
 		if v, ok := e.samba.unknown(""); ok {
 			e.verdicts = append(e.verdicts, v)
 		}
 		if e.netatalk.present() {
-			e.verdicts = append(e.verdicts, judgeNetatalk("", "", usual()))
+			e.verdicts = append(e.verdicts, judgeNetatalk("", "", usual().by(afpd, nil)))
 		}
 	}
 	for i := range e.paths {
 		p := &e.paths[i]
 		e.problems = append(e.problems, p.problems()...)
 		for _, s := range p.shares(e.samba.shares) {
-			e.verdicts = append(e.verdicts, judgeShare(p.path, s, p.worth()))
+			e.verdicts = append(e.verdicts, judgeShare(p.path, s, p.worth().by(smbd, p)))
 		}
 		if v, ok := e.samba.unknown(p.path); ok {
 			e.verdicts = append(e.verdicts, v)
 		}
 		if e.netatalk.present() {
 			for _, name := range p.volumes(&e.netatalk) {
-				e.verdicts = append(e.verdicts, judgeNetatalk(p.path, name, p.worth()))
+				e.verdicts = append(e.verdicts, judgeNetatalk(p.path, name, p.worth().by(afpd, p)))
 			}
 		}
 		if v, ok := p.judgeOthers(); ok {

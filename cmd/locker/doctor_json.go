@@ -20,6 +20,7 @@ func (e *examination) object() *object {
 	o.text("permission_events", e.guard.kernel.String())
 	o.path("source", e.guard.source)
 	o.text("capability", e.lockerd.sysAdmin().String())
+	e.lockerd.guard.fields(o)
 	o.close('}')
 	o.key("kernel")
 	o.open('{')
@@ -140,7 +141,7 @@ func (r *lockerdReport) write(o *object) {
 	o.text("error", errorText(r.err))
 	if s := r.status; s != nil {
 		o.key("status")
-		o.raw(string(statusObject(s).b))
+		o.raw(string(statusObject(s, r.guard).b))
 	}
 	o.path("state_dir", r.stateDir)
 	o.key("state_free")

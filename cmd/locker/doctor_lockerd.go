@@ -17,6 +17,7 @@ import (
 type lockerdReport struct {
 	err    error // it cannot be asked
 	status *client.Status
+	guard  guarding
 
 	capabilities uint64 // of its broker, from proc(5)
 	capsKnown    bool
@@ -34,7 +35,9 @@ func (d *doctor) lookAtLockerd(ctx context.Context, c *cli) lockerdReport {
 	bounded, stop := context.WithTimeout(ctx, d.patience)
 	defer stop()
 	r.err = c.with(bounded, func(conn *client.Client) (err error) {
-		r.status, err = conn.Status(bounded)
+		if r.status, err = conn.Status(bounded); err == nil {
+			r.guard, err = askGuard(bounded, conn)
+		}
 		return err
 	})
 	if r.status != nil {
@@ -142,6 +145,9 @@ func (r *lockerdReport) problems() []string {
 		}
 		if s.PolicyError != "" {
 			all = append(all, "lockerd refuses its newest policy file; see 'locker status'")
+		}
+		if r.guard.state == client.GuardDown {
+			all = append(all, whyGuardDown)
 		}
 	}
 	if r.stateDir != "" && r.spaceErr == nil && r.free < lowSpace {

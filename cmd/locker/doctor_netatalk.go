@@ -12,9 +12,10 @@ import (
 // netatalkReport is what there is of netatalk.
 type netatalkReport struct {
 	running bool
-	afpd    string // its path; "" if it is not there
-	config  string // afp.conf; "" if none was found
-	err     error  // why it could not be read
+	afpd    string   // its path; "" if it is not there
+	serves  []string // the programs that it is, as far as they are known
+	config  string   // afp.conf; "" if none was found
+	err     error    // why it could not be read
 	volumes []volume
 }
 
@@ -41,6 +42,7 @@ func (d *doctor) lookAtNetatalk(ctx context.Context) netatalkReport {
 	if !n.present() {
 		return n
 	}
+	n.serves = d.serverPrograms("afpd", n.afpd)
 	for _, path := range d.afpConfs {
 		text, err := readBounded(path, maxConfigFile)
 		if errors.Is(err, fs.ErrNotExist) {

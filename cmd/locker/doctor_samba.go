@@ -12,15 +12,17 @@ import (
 
 // sambaReport is what testparm(1) says.
 type sambaReport struct {
-	running  bool   // an smbd is
-	testparm string // its path; "" if it is not there
-	err      error  // testparm's
+	running  bool     // an smbd is
+	smbd     []string // its programs, as far as they are known
+	testparm string   // its path; "" if it is not there
+	err      error    // testparm's
 	shares   []share
 }
 
 // lookAtSamba asks testparm, which reads smb.conf as smbd does and prints what is not Samba's default.
 func (d *doctor) lookAtSamba(ctx context.Context) sambaReport {
 	s := sambaReport{running: d.runs("smbd"), testparm: d.programs.find("testparm")}
+	s.smbd = d.serverPrograms("smbd", d.programs.find("smbd"))
 	if s.testparm == "" {
 		return s
 	}
@@ -194,11 +196,14 @@ func homeDirs(passwd string) ([]string, error) {
 	return homes, nil
 }
 
-// runs reports whether a process of this name is there, as far as proc(5) shows the processes of others.
-func (d *doctor) runs(name string) bool {
+// runs reports whether a process of this name is there.
+func (d *doctor) runs(name string) bool { return len(d.pidsOf(name)) > 0 }
+
+// pidsOf gives the processes of this name, as far as proc(5) shows the processes of others.
+func (d *doctor) pidsOf(name string) (pids []string) {
 	entries, err := os.ReadDir(d.proc)
 	if err != nil {
-		return false
+		return nil
 	}
 	for _, e := range entries {
 		if e.Name()[0] < '0' || e.Name()[0] > '9' {
@@ -206,8 +211,8 @@ func (d *doctor) runs(name string) bool {
 		}
 		comm, err := os.ReadFile(filepath.Join(d.proc, e.Name(), "comm"))
 		if err == nil && strings.TrimSuffix(string(comm), "\n") == name {
-			return true
+			pids = append(pids, e.Name())
 		}
 	}
-	return false
+	return pids
 }

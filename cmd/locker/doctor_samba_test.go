@@ -86,12 +86,12 @@ func TestShareIsNotKeptOutByALockThatIsWorthNothing(t *testing.T) {
 		kept  kept
 		why   string
 	}{
-		{"netatalk", worth{keptNo, "no ofd"}, keptNo, "only with guard (no ofd)"},
-		{"default", worth{keptNo, "no ofd"}, keptNo, "only with guard (no ofd)"},
-		{"netatalk", worth{keptUnknown, "not tried"}, keptUnknown, "not tried"},
-		{"default", worth{keptUnknown, "not tried"}, keptUnknown, "not tried"},
-		{"tm", worth{keptUnknown, "not tried"}, keptNo, "only with guard, or set fruit:locking = netatalk (fruit:time machine = yes switches posix locking off)"},
-		{"off", worth{keptNo, "no ofd"}, keptYes, whyUnavailable},
+		{"netatalk", worth{ofd: keptNo, why: "no ofd"}, keptNo, "only with guard (no ofd)"},
+		{"default", worth{ofd: keptNo, why: "no ofd"}, keptNo, "only with guard (no ofd)"},
+		{"netatalk", worth{ofd: keptUnknown, why: "not tried"}, keptUnknown, "not tried"},
+		{"default", worth{ofd: keptUnknown, why: "not tried"}, keptUnknown, "not tried"},
+		{"tm", worth{ofd: keptUnknown, why: "not tried"}, keptNo, "only with guard, or set fruit:locking = netatalk (fruit:time machine = yes switches posix locking off)"},
+		{"off", worth{ofd: keptNo, why: "no ofd"}, keptYes, whyUnavailable},
 	}
 	for _, tt := range tests {
 		if v := judgeShare("/p", shares[tt.share], tt.w); v.kept != tt.kept || v.why != tt.why {

@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"locker/client"
 	"locker/wire"
 )
 
@@ -137,13 +138,13 @@ func specimen(t *testing.T) *examination {
 		samba:    sambaReport{running: true, testparm: "/" + evil, shares: parseTestparm(string(text), []string{"/" + evil})},
 		netatalk: netatalkReport{running: true, afpd: evil, config: evil, err: errors.New(evil), volumes: volumes},
 		lockerd: lockerdReport{status: status, capsKnown: true, stateDir: evil, free: 1 << 20,
-			checked: true, checkErr: errors.New(evil), err: errors.New(evil)},
+			checked: true, checkErr: errors.New(evil), err: errors.New(evil), guard: guarding{client.GuardDown, []string{evil}}},
 		guard:  guardReport{keptNo, evil},
 		kernel: kernelReport{release: evil, ofd: keptNo},
 	}
 	e.judge()
 	for _, s := range e.samba.shares {
-		e.verdicts = append(e.verdicts, judgeShare("/"+evil, s, usual()), judgeNetatalk(evil, evil, worth{keptNo, "x"}))
+		e.verdicts = append(e.verdicts, judgeShare("/"+evil, s, usual()), judgeNetatalk(evil, evil, worth{ofd: keptNo, why: "x"}))
 	}
 	return e
 }
@@ -191,7 +192,7 @@ func TestDoctorsJSONHasItsShape(t *testing.T) {
 			"available fruit fruit_locking fruit_time_machine kernel_oplocks locking macros name path posix_locking strict_locking vfs_objects"},
 		{"netatalk", keys(v["netatalk"]), "afpd afpd_base64 config config_base64 error running volumes"},
 		{"lockerd", keys(v["lockerd"]), "error policy_check_error policy_checked reachable state_dir state_dir_base64 state_free status"},
-		{"guard", keys(v["guard"]), "capability permission_events source source_base64"},
+		{"guard", keys(v["guard"]), "capability denied permission_events source source_base64 state"},
 		{"kernel", keys(v["kernel"]), "fanotify lease ofd openat2 pidfd pidfs release so_peerpidfd"},
 	}
 	for _, tt := range tests {
@@ -268,8 +269,8 @@ func TestNetatalkIsKeptOutByOFDAlone(t *testing.T) {
 		why  string
 	}{
 		{usual(), keptYes, ""},
-		{worth{keptNo, whyExecutable}, keptNo, "only with guard (" + whyExecutable + ")"},
-		{worth{keptUnknown, whyUntested}, keptUnknown, whyUntested},
+		{worth{ofd: keptNo, why: whyExecutable}, keptNo, "only with guard (" + whyExecutable + ")"},
+		{worth{ofd: keptUnknown, why: whyUntested}, keptUnknown, whyUntested},
 	} {
 		if v := judgeNetatalk("/p", "", tt.w); v.kept != tt.kept || v.why != tt.why {
 			t.Errorf("%+v: %v %q, want %v %q", tt.w, v.kept, v.why, tt.kept, tt.why)

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"locker/client"
 )
 
 // text is the whole examination for people.
@@ -253,21 +255,22 @@ func capability(has bool, name, what string) string {
 	return "lockerd lacks " + name + ", for " + what
 }
 
-// rows says whether the guard is possible, and what the broker lacks for it.
+// rows says whether there is a guard, and where there is none, whether one is possible.
 func (g *guardReport) rows(r *lockerdReport) [][]string {
 	text := ""
+	if r.status != nil {
+		text = r.guard.words()
+	}
+	if r.guard.state == client.GuardOn {
+		return [][]string{{"guard", text}}
+	}
 	switch g.kernel {
 	case keptYes:
-		text = "the kernel has fanotify's permission events (" + shown(g.source) + ")"
+		text = join(text, "the kernel has fanotify's permission events ("+shown(g.source)+")")
 	case keptNo:
-		text = "not possible: the kernel was built without fanotify's permission events (" + shown(g.source) + ")"
+		text = join(text, "not possible: the kernel was built without fanotify's permission events ("+shown(g.source)+")")
 	default:
-		text = "unknown: no file says whether the kernel has fanotify's permission events"
-	}
-	if r.capsKnown {
-		text += "; " + capability(r.can(unix.CAP_SYS_ADMIN), "CAP_SYS_ADMIN", "guard")
-	} else {
-		text += "; lockerd needs CAP_SYS_ADMIN for it"
+		text = join(text, "no file says whether the kernel has fanotify's permission events")
 	}
 	return [][]string{{"guard", text}}
 }

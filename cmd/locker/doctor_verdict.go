@@ -11,6 +11,33 @@ func pastKernel() []string {
 
 // judgeShare says what a lock that is worth w does to a share's clients.
 func judgeShare(path string, s share, w worth) verdictOn {
+	v := judgeLocks(path, s, w)
+	if v.kept == keptYes || !s.seen() { // by locks alone, or by neither
+		return v
+	}
+	return w.guarded(v, s.forced())
+}
+
+// seen reports whether the guard sees what a share's clients open.
+func (s *share) seen() bool {
+	return !slices.ContainsFunc(s.objects, func(object string) bool { return slices.Contains(pastKernel(), moduleName(object)) })
+}
+
+// guarded is a verdict on somebody whom the locks alone do not keep out. only: he serves nothing but bundles.
+func (w worth) guarded(v verdictOn, only bool) verdictOn {
+	switch {
+	case w.guard == guardsBundle:
+		v.kept, v.why = keptYes, whyGuard
+	case w.guard == guardsWithin && only:
+		v.kept, v.why = keptYes, whyGuardTM
+	case w.guard == guardsWithin && v.kept != keptUnknown:
+		v.kept, v.why = keptPartly, sayGuardedElse(v.why)
+	}
+	return v
+}
+
+// judgeLocks is judgeShare without the guard.
+func judgeLocks(path string, s share, w worth) verdictOn {
 	v := verdictOn{path: path, server: "samba", name: s.name, kept: w.ofd, why: w.why}
 	if !s.available {
 		v.kept, v.why = keptYes, whyUnavailable
@@ -70,6 +97,9 @@ func judgeNetatalk(path, volume string, w worth) verdictOn {
 	v := verdictOn{path: path, server: "netatalk", name: volume, kept: w.ofd, why: w.why}
 	if w.ofd == keptNo {
 		v.why = because(whyOnlyGuard, w.why)
+	}
+	if w.ofd != keptYes {
+		v = w.guarded(v, false)
 	}
 	return v
 }

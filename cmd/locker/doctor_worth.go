@@ -91,10 +91,36 @@ func (p *pathReport) testPlace(st unix.Stat_t) (string, unix.Stat_t) {
 	return parent, up
 }
 
-// worth is what the ofd lock, the only one that file servers see, is worth on a path.
+// worth is what a hold is worth on a path: the ofd lock, the only one that file servers see, and the guard, if it is on for the one who
+// is asked about.
 type worth struct {
-	ofd kept
-	why string
+	ofd   kept
+	why   string
+	guard guards
+}
+
+// guards is what the guard does for a path. The zero value is nothing.
+type guards uint8
+
+const (
+	guardsWithin guards = iota + 1 // it guards bundles, of which there may be some
+	guardsBundle                   // it guards this one
+)
+
+// by gives the worth with a guard, if it is on for somebody and fits. The kernel would have the guard wait for whoever serves such a
+// file system, so it leaves those alone.
+func (w worth) by(on bool, p *pathReport) worth {
+	switch {
+	case !on:
+	case p == nil:
+		w.guard = guardsWithin
+	case p.silent, p.foreign != "", len(p.engines) == 0, p.mount == nil, p.mount.network(), p.mount.fuse() != "":
+	case p.kind == kindBundle:
+		w.guard = guardsBundle
+	case p.kind == kindDirectory:
+		w.guard = guardsWithin
+	}
+	return w
 }
 
 // usual is the worth of a lock on an ordinary file of a local file system.
@@ -104,21 +130,21 @@ func (p *pathReport) worth() worth {
 	ofd := p.kind == kindDirectory && !p.mount.readOnly() || slices.Contains(p.engines, "ofd")
 	switch {
 	case p.silent:
-		return worth{keptUnknown, whySilent}
+		return worth{ofd: keptUnknown, why: whySilent}
 	case p.foreign != "":
-		return worth{keptUnknown, p.only}
+		return worth{ofd: keptUnknown, why: p.only}
 	case p.kind == kindDirectory && p.mount.readOnly():
-		return worth{keptNo, whyReadOnly}
+		return worth{ofd: keptNo, why: whyReadOnly}
 	case !ofd:
-		return worth{keptNo, p.only}
+		return worth{ofd: keptNo, why: p.only}
 	case p.test.done && p.test.ofd.outcome == outcomeTwice:
-		return worth{keptNo, whyTwice}
+		return worth{ofd: keptNo, why: whyTwice}
 	case p.test.done && p.test.ofd.outcome == outcomeFails:
-		return worth{keptNo, sayFails(p.test.ofd.err)}
+		return worth{ofd: keptNo, why: sayFails(p.test.ofd.err)}
 	case p.test.done && p.test.netatalk.outcome != outcomeExcludes:
-		return worth{keptNo, whyNotClassic}
+		return worth{ofd: keptNo, why: whyNotClassic}
 	case !p.test.done && p.mount.network():
-		return worth{keptUnknown, whyUntested}
+		return worth{ofd: keptUnknown, why: whyUntested}
 	}
 	return worth{ofd: keptYes}
 }

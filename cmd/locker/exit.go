@@ -100,6 +100,9 @@ func (c *cli) finish(err error) int {
 	for _, hint := range v.hints {
 		c.say.hint(hint)
 	}
+	if refused := (*client.Error)(nil); errors.As(err, &refused) {
+		c.saySamba(refused.Blockers)
+	}
 	switch {
 	case c.old && v.code != exitDone:
 		return 1

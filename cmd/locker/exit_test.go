@@ -180,7 +180,7 @@ func TestEveryFaultOfAPolicyHasALineOfItsOwn(t *testing.T) {
 		t.Errorf("reload says %q, want %q", got, want)
 	}
 	now := time.Now()
-	table := columnsOf(statusRows(&client.Status{PolicyFile: "/p", PolicyError: "/p:1: one\n/p:5: two", Started: now, PolicyLoaded: now}, now))
+	table := columnsOf(statusRows(&client.Status{PolicyFile: "/p", PolicyError: "/p:1: one\n/p:5: two", Started: now, PolicyLoaded: now}, guarding{}, now))
 	if !strings.Contains(table, "\n  refused    /p:1: one\n             /p:5: two\n") {
 		t.Errorf("status says %s", table)
 	}

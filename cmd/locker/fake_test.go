@@ -184,6 +184,9 @@ func (s *fakeSession) handle(id uint32, m wire.Message) {
 			if s, ok := answer.(*wire.StatusReply); ok && f.well {
 				s.AuditError = ""
 			}
+			if g, ok := answer.(*wire.GuardReply); ok && f.well {
+				g.State, g.Programs = wire.GuardOff, nil
+			}
 			s.say(id, answer)
 		}
 	}
@@ -199,6 +202,8 @@ func answers(m wire.Message) wire.Message {
 			Rules: 2, Holds: 3, Waiters: 4, Connections: 5, AuditSegment: "0001", AuditSeq: 99, AuditError: "disk full",
 			Limits: []wire.Limit{{Name: "holds", PerUID: 1024, All: 65536, Used: 3, UsedAll: 3}, {Name: "opens", Used: 1}},
 		}
+	case *wire.Guard:
+		return &wire.GuardReply{State: wire.GuardOn, Programs: []string{"/usr/sbin/smbd", "/opt/\x1b[31m\xff"}}
 	case *wire.Reload:
 		return &wire.Reloaded{Lines: []string{"rule \"a\" added", "evil \x1b[31m"}}
 	case *wire.Rules:

@@ -87,6 +87,14 @@ func listEntry(o *object, r client.Row) {
 	o.fact("ending", r.Ending)
 	if r.Kind == wire.RowHolder || r.Kind == wire.RowOrphan {
 		o.fact("orphan", r.Kind == wire.RowOrphan)
+		o.key("altered")
+		o.open('{')
+		o.number("count", uint64(r.Altered.Count))
+		o.path("last", r.Altered.Last)
+		o.time("at", r.Altered.At)
+		o.fact("missed", r.Altered.Missed)
+		o.fact("unwatched", r.Altered.Unwatched)
+		o.close('}')
 	}
 	o.close('}')
 }

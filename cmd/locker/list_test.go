@@ -12,11 +12,11 @@ import (
 
 func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 	now := time.Now()
-	waiter := client.Row{Kind: wire.RowWaiter, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Shared, Life: wire.Attached, User: "alice", UID: 1001, PID: 77, Since: now, Position: 1}
-	outside := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 2231, Command: "smbd \x1b", Reason: "has it open"}
-	nobody := client.Row{Kind: wire.RowOutside, Dev: 1, Ino: 3, Path: "/b", Mode: wire.Exclusive, Life: wire.Attached}
-	strange := client.Row{Kind: wire.RowOrphan + 1, Dev: 1, Ino: 4, Path: "/c"}
-	orphan := client.Row{Kind: wire.RowOrphan, ID: 9, Dev: 1, Ino: 5, Path: "/d", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 5, Since: now}
+	waiter := client.Row{Row: wire.Row{Kind: wire.RowWaiter, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Shared, Life: wire.Attached, User: "alice", UID: 1001, PID: 77, Since: now, Position: 1}}
+	outside := client.Row{Row: wire.Row{Kind: wire.RowOutside, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 2231, Command: "smbd \x1b", Reason: "has it open"}}
+	nobody := client.Row{Row: wire.Row{Kind: wire.RowOutside, Dev: 1, Ino: 3, Path: "/b", Mode: wire.Exclusive, Life: wire.Attached}}
+	strange := client.Row{Row: wire.Row{Kind: wire.RowOrphan + 1, Dev: 1, Ino: 4, Path: "/c"}}
+	orphan := client.Row{Row: wire.Row{Kind: wire.RowOrphan, ID: 9, Dev: 1, Ino: 5, Path: "/d", Mode: wire.Exclusive, Life: wire.Attached, User: "bob", UID: 1002, PID: 5, Since: now}}
 	files := gather([]client.Row{waiter, outside, nobody, strange, orphan})
 	var got []string
 	for _, f := range files {
@@ -62,7 +62,7 @@ func TestListShowsWhoHoldsAFileOutsideLocker(t *testing.T) {
 }
 
 func TestListShowsAHoldWhoseClientHasNotComeBack(t *testing.T) {
-	orphan := client.Row{Kind: wire.RowOrphan, ID: 9, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "alice", UID: 1001}
+	orphan := client.Row{Row: wire.Row{Kind: wire.RowOrphan, ID: 9, Dev: 1, Ino: 2, Path: "/a", Mode: wire.Exclusive, Life: wire.Attached, User: "alice", UID: 1001}}
 	files := gather([]client.Row{orphan})
 	if len(files) != 1 || len(files[0].holders) != 1 {
 		t.Fatalf("gathered %+v", files)

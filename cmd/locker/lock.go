@@ -134,9 +134,15 @@ func (c *cli) acquire(ctx context.Context, r client.Request) (*client.Client, *c
 	if err != nil {
 		return nil, nil, err
 	}
+	asking, stop := context.WithCancel(context.Background())
+	r.OnQueued = func(q client.Queue) { c.samba.ask(asking, q.Blockers) }
 	line := newStatusLine(r.Paths)
 	if line != nil {
-		r.OnQueued, r.Refresh = line.show, time.Second
+		r.OnQueued = func(q client.Queue) {
+			c.samba.ask(asking, q.Blockers)
+			line.show(c.samba.named(q))
+		}
+		r.Refresh = time.Second
 		defer line.clear()
 	}
 	lock, err := conn.Lock(ctx, r)
@@ -145,8 +151,10 @@ func (c *cli) acquire(ctx context.Context, r client.Request) (*client.Client, *c
 		if hints := linkHints(err, r.Paths); hints != nil {
 			err = &hinted{err, hints}
 		}
+		time.AfterFunc(sambaPatience, stop) // what is said of the failure may still want to hear it
 		return nil, nil, err
 	}
+	stop()
 	return conn, lock, nil
 }
 

@@ -21,7 +21,7 @@ func main() {
 // run does what the command line says and gives the exit code. It does not return when a signal is to end us, or when
 // we become lockerd.
 func run(args []string) int {
-	c := &cli{out: bufio.NewWriter(os.Stdout), say: speaker{os.Stderr}}
+	c := &cli{out: bufio.NewWriter(os.Stdout), say: speaker{os.Stderr}, samba: sambaAsker{programs: callersPrograms()}}
 	var err error
 	if isOld(args) {
 		c.old = true
@@ -49,8 +49,9 @@ type cli struct {
 	conflict int    // -E: the exit code instead of busy and timeout; -1: as in the table
 	json     bool   // --json
 
-	old    bool           // a command line of 2016
-	ran    bool           // the command line was understood
+	old    bool // a command line of 2016
+	ran    bool // the command line was understood
+	samba  sambaAsker
 	failed *cobra.Command // whose flags were not
 }
 

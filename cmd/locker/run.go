@@ -122,6 +122,7 @@ func (j *job) run(ctx context.Context, r client.Request) error {
 	code := exitCode(j.attend(child, lock, signals))
 	j.drain(lock)
 	j.release(lock)
+	j.drainAltered(lock)
 	if j.lost && !j.warnOnly && code == exitDone {
 		code = exitFailure // whatever it did, it did not do all of it under the lock
 	}
@@ -146,9 +147,15 @@ func environment(lock *client.Lock) []string {
 
 // attend waits for the end of the command, passes signals on, and ends it when the lock is lost.
 func (j *job) attend(child *child, lock *client.Lock, signals <-chan os.Signal) syscall.WaitStatus {
-	lost := lock.Lost()
+	lost, altered := lock.Lost(), lock.Altered()
 	for {
 		select {
+		case a, ok := <-altered:
+			if !ok {
+				altered = nil
+				continue
+			}
+			j.c.say.warning(alteredWarning(a))
 		case status := <-child.exit:
 			return status
 		case s := <-signals:
@@ -221,6 +228,21 @@ func (j *job) drain(lock *client.Lock) {
 			j.c.say.warning(lossWords(loss) + lossTooLate)
 		}
 	default:
+	}
+}
+
+// drainAltered says what was told last: all that was altered before the release has been told with it.
+func (j *job) drainAltered(lock *client.Lock) {
+	for {
+		select {
+		case a, ok := <-lock.Altered():
+			if ok {
+				j.c.say.warning(alteredWarning(a))
+				continue
+			}
+		default:
+		}
+		return
 	}
 }
 

@@ -19,11 +19,15 @@ func (c *cli) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			g, err := askGuard(ctx, conn)
+			if err != nil {
+				return err
+			}
 			if c.json {
-				c.printJSON(statusObject(s))
+				c.printJSON(statusObject(s, g))
 				return nil
 			}
-			c.out.WriteString(columnsOf(statusRows(s, time.Now())))
+			c.out.WriteString(columnsOf(statusRows(s, g, time.Now())))
 			if len(s.Limits) > 0 {
 				c.out.WriteString("\n" + columnsOf(limitRows(s.Limits)))
 			}
@@ -34,7 +38,7 @@ func (c *cli) statusCommand() *cobra.Command {
 	return cmd
 }
 
-func statusObject(s *client.Status) *object {
+func statusObject(s *client.Status, g guarding) *object {
 	o := &object{}
 	o.open('{')
 	o.text("server", s.Server)
@@ -53,6 +57,7 @@ func statusObject(s *client.Status) *object {
 	o.path("audit_segment", s.AuditSegment)
 	o.number("audit_seq", s.AuditSeq)
 	o.text("audit_error", s.AuditError)
+	g.write(o)
 	o.key("limits")
 	o.open('[')
 	for _, l := range s.Limits {

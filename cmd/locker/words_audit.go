@@ -53,6 +53,12 @@ func recordLine(r *audit.Record) string {
 	text("rule", r.Rule)
 	text("reason", r.Reason)
 	text("code", r.Code)
+	if r.Event == audit.EventAltered || !r.Altered.IsZero() {
+		text("altered", recordAltered(r))
+		rest := *r
+		rest.Text, rest.Count = "", 0
+		r = &rest
+	}
 	text("text", r.Text)
 	text("by", r.By)
 	span("waited", r.Waited)

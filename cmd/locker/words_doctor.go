@@ -35,6 +35,9 @@ bands (all that, with the other files of a bundle); all of it where it cannot be
 // Why somebody is kept out, or not.
 const (
 	whyOnlyGuard = "only with guard"
+	whyGuard     = "by the guard"
+	whyGuardTM   = "by the guard, as to bundles"
+	whyGuardDown = "lockerd's guard is not there, or cannot: file servers that the policy denies are not kept from held bundles"
 	helpFruit    = ", or set fruit:locking = netatalk"
 	helpNoFruit  = ", or set vfs objects = fruit streams_xattr and fruit:locking = netatalk"
 
@@ -125,6 +128,11 @@ func sayProbeBad(engine string, p probe) string {
 		return "two opens of one file get the same " + engine + " lock"
 	}
 	return "a lock of kind " + engine + " fails: " + sentence(p.err.Error())
+}
+
+// sayGuardedElse is for somebody's bundles and his other files, to which the guard is no help.
+func sayGuardedElse(why string) string {
+	return "bundles by the guard; else: " + strings.NewReplacer(whyOnlyGuard+", or ", "", whyOnlyGuard, "no", "; guard keeps it out, or ", "; ").Replace(why)
 }
 
 // shownText shows a sentence that others may have a part in, without quotes where it needs none.

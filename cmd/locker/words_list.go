@@ -31,6 +31,12 @@ func listNote(r client.Row, now time.Time) string {
 	if r.Stale {
 		notes = append(notes, "the path leads to another file now")
 	}
+	if note := alteredNote(r, now); note != "" {
+		notes = append(notes, note)
+	}
+	if r.Altered.Unwatched {
+		notes = append(notes, noteUnwatched)
+	}
 	if r.Outlawed {
 		notes = append(notes, "the policy would not grant it now")
 	}
@@ -48,7 +54,7 @@ func listNote(r client.Row, now time.Time) string {
 }
 
 // statusRows words a Status, a line of name and value each.
-func statusRows(s *client.Status, now time.Time) [][]string {
+func statusRows(s *client.Status, g guarding, now time.Time) [][]string {
 	policy := orDash(s.PolicyFile)
 	if s.PolicyFile == "" {
 		policy = "none: only root and the user who runs lockerd may use it"
@@ -79,7 +85,7 @@ func statusRows(s *client.Status, now time.Time) [][]string {
 	n := func(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
 	return append(rows,
 		[]string{"holds", n(s.Holds)}, []string{"waiters", n(s.Waiters)}, []string{"connections", n(s.Connections)},
-		[]string{"lost", n(s.Lost)}, []string{"audit", audit},
+		[]string{"lost", n(s.Lost)}, []string{"guard", g.words()}, []string{"audit", audit},
 		[]string{"  segment", orDash(s.AuditSegment)}, []string{"  record", strconv.FormatUint(s.AuditSeq, 10)})
 }
 

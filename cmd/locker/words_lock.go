@@ -15,6 +15,9 @@ import (
 
 // blockerWords says who is in the way, as the end of a sentence that begins with the file.
 func blockerWords(b client.Blocker, now time.Time) string {
+	if unquiet(b) {
+		return notQuiet + ": " + shown(b.Reason)
+	}
 	verb := "is held by "
 	if b.Kind == wire.Waiter {
 		verb = "is waited for, ahead of us, by "
@@ -29,6 +32,13 @@ func blockerWords(b client.Blocker, now time.Time) string {
 	return who
 }
 
+const notQuiet = "is not quiet"
+
+// unquiet says that nobody in particular is in the way, but that the file was written too lately.
+func unquiet(b client.Blocker) bool {
+	return b.Kind == wire.Outside && !b.Hidden && b.PID <= 0 && b.Reason != ""
+}
+
 // briefly is blockerWords for the line that waits, in ASCII: what matters most stands first, the command is left out, and
 // the reason, which is the first to be cut, comes apart.
 func briefly(b client.Blocker, now time.Time) (who, reason string) {
@@ -38,6 +48,9 @@ func briefly(b client.Blocker, now time.Time) (who, reason string) {
 	}
 	if b.Reason != "" {
 		reason = ": " + ascii(b.Reason)
+	}
+	if unquiet(b) {
+		return " " + notQuiet, reason
 	}
 	if b.Hidden || b.Kind == wire.Outside { // a program outside has no since, and its command is its name
 		b.Command = brief(b.Command)
@@ -158,6 +171,10 @@ func sayGrant(h client.Hold) string {
 // sayUnseen is the warning for a bundle that was locked, and of which it is not known that nobody has it open.
 func sayUnseen(path string) string {
 	return shown(path) + ": a Samba Time Machine share does not see these locks, and lockerd cannot tell whether somebody has it open"
+}
+
+func saySambaClient(pid int32, who string) string {
+	return fmt.Sprintf("smbd (pid %d) works for %s", pid, shown(who))
 }
 
 func sayReleased(what string) string { return "released " + what }

@@ -17,6 +17,7 @@ import (
 	"locker/authz"
 	"locker/broker"
 	"locker/flock"
+	"locker/guard"
 	"locker/keeper"
 )
 
@@ -68,10 +69,16 @@ func serveAt(at *office) error {
 	over, _ := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	at.handOver = over.Done()
 
+	var load func() (*authz.Policy, error)
 	var err error
-	if at.policy, at.reload, err = loadPolicy(o); err != nil {
+	if at.policy, load, err = loadPolicy(o); err != nil {
 		return err
 	}
+	if load != nil {
+		at.reload = func() (*authz.Policy, error) { return at.loadAgain(load) }
+	}
+	at.doubt(at.policy)
+	at.wantGuard(at.policy)
 	if at.settings, err = o.settle(at.policy); err != nil {
 		return err
 	}
@@ -115,6 +122,9 @@ func runBroker(at *office) error {
 	ctx, stop := context.WithCancel(at.drain)
 	defer stop()
 	config := broker.Config{Policy: at.policy, Logger: at.logger, Version: version, Reload: at.reload, BootID: bootID(), NeedsRestart: at.needsRestart}
+	if at.options.guard != noGuard {
+		config.Guard = func(ctx context.Context) (*guard.Conn, error) { return dialGuard(ctx, at.options.guard) }
+	}
 	// Before the log is opened: the numbers of the holds there are a floor for its own, should it have been lost.
 	if at.options.keeper != noKeeper && !keeper.Seeded("no-keeper") {
 		starting, started := at.whileWanted(ctx)
@@ -199,50 +209,6 @@ func (at *office) takeKeeper(ctx context.Context, c *broker.Config) error {
 		conn.Close()
 		at.logger.Warn("the keeper does not say what it has; asking again", "error", err)
 	}
-}
-
-// mind heeds signals, and the broker's wish to be started again, until ctx is done or another broker shall go on, which it reports.
-func (at *office) mind(ctx context.Context, again <-chan struct{}, b *broker.Broker) (handedOver bool) {
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-at.handOver:
-			return at.leave(ctx, b)
-		case <-again:
-			return at.leave(ctx, b)
-		case <-at.hangups:
-			at.manager.say(reloading())
-			b.Reload(ctx) // says in the log what came of it
-			at.manager.say("READY=1")
-		}
-	}
-}
-
-// leave hands over once the keeper has everything, however long that takes: nobody would have it otherwise. False if ctx was done
-// before, since it drains then: a service manager sends SIGTERM whatever was said before.
-func (at *office) leave(ctx context.Context, b *broker.Broker) bool {
-	hint := time.AfterFunc(5*time.Second, func() {
-		at.logger.Warn("another broker shall go on, but there is no keeper that has everything; SIGINT lets go of all locks instead")
-	})
-	defer hint.Stop()
-	if ctx.Err() != nil || b.AwaitKept(ctx) != nil {
-		return false
-	}
-	b.HandOver()
-	return true
-}
-
-// needsRestart says what of a policy only a process takes up that starts with it.
-func (at *office) needsRestart(p *authz.Policy) (words []string) {
-	then, now := at.policy.Server, p.Server
-	if at.policy.Audit != p.Audit {
-		words = append(words, "segment_size")
-	}
-	if at.listener.ours() && (then.SocketMode != now.SocketMode || then.SocketGroup != now.SocketGroup || then.HasSocketGroup != now.HasSocketGroup) {
-		words = append(words, "socket_mode and socket_group")
-	}
-	return words
 }
 
 // bootID is what the kernel calls this run of the machine; empty if it does not say, and then no log is of this run.

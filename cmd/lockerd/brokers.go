@@ -12,7 +12,7 @@ import (
 // start starts a broker. One that cannot be started is tried again like one that has ended.
 func (s *supervisor) start() {
 	s.again = nil
-	c, err := startChild(s.o.brokerArgs(s.settings, s.keeper.path, !s.served), s.public.UnixListener)
+	c, err := startChild(s.o.brokerArgs(s.settings, s.keeper.path, s.guardSocket(), !s.served), s.public.UnixListener)
 	switch {
 	case err == nil:
 		s.broker = c
@@ -42,6 +42,9 @@ func (s *supervisor) startLater(wasReady bool) {
 // hear takes in what the broker says, in the words of sd_notify(3), and passes it on.
 func (s *supervisor) hear(text string) {
 	word, _, _ := strings.Cut(text, "\n")
+	if s.hearGuardWord(word) {
+		return
+	}
 	switch word {
 	case "READY=1":
 		s.broker.ready = true

@@ -32,6 +32,8 @@ type carried struct {
 	Broker     int  // pid
 	Report     int  // where that says how it is
 	Another    bool // upgrade is wanted
+	Guard      int  // pid; 0: there is none
+	GuardSays  int  // as Report
 }
 
 // carry makes descriptors that survive execve(2) and the text that says what they are. free closes them, if it was in vain.
@@ -66,6 +68,10 @@ func (s *supervisor) carry() (text string, free func(), err error) {
 	carryOf(&c.Public, s.public.UnixListener)
 	carryOf(&c.Keeper, s.keeper.UnixListener)
 	carryOf(&c.Report, s.broker.report)
+	if g := s.guards.child; g != nil {
+		c.Guard = g.process.Pid
+		carryOf(&c.GuardSays, g.report)
+	}
 	if s.keeper.lock >= 0 {
 		carry(&c.KeeperLock, s.keeper.lock)
 	}
@@ -85,8 +91,8 @@ func (s *supervisor) takeCarried() (bool, error) {
 		return false, nil
 	}
 	s.settings = settings{socket: c.Socket, socketName: c.SocketName, mode: c.Mode, group: c.Group, stateDir: c.StateDir, auditDir: c.AuditDir}
-	for _, fd := range []int{c.PublicLock, c.KeeperLock, c.Report} {
-		if fd >= 0 {
+	for _, fd := range []int{c.PublicLock, c.KeeperLock, c.Report, c.GuardSays} {
+		if fd > 2 {
 			unix.CloseOnExec(fd)
 		}
 	}
@@ -99,19 +105,32 @@ func (s *supervisor) takeCarried() (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	s.keeper = &keeperPlace{UnixListener: kept, path: c.KeeperPath, lock: c.KeeperLock}
-	process, err := os.FindProcess(c.Broker)
-	if err != nil {
-		return true, fmt.Errorf("find the broker: %w", err)
+	s.keeper = &takenPlace{UnixListener: kept, path: c.KeeperPath, lock: c.KeeperLock}
+	if s.broker, err = carriedChild(c.Broker, c.Report); err != nil {
+		return true, fmt.Errorf("take over the broker: %w", err)
 	}
-	report, err := reportFile(c.Report)
-	if err != nil {
-		return true, err
-	}
-	s.broker = watchChild(process, report)
 	s.broker.ready, s.served, s.upgrade.replace, s.upgrade.another = true, true, c.Broker, c.Another
+	if c.Guard != 0 {
+		guard, err := carriedChild(c.Guard, c.GuardSays)
+		if err != nil {
+			return true, fmt.Errorf("take over the guard: %w", err)
+		}
+		s.takeGuard(guard)
+	}
 	s.logger.Info("upgrade: the new program runs", "version", version)
 	return true, nil
+}
+
+func carriedChild(pid, report int) (*child, error) {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, err
+	}
+	says, err := reportFile(report)
+	if err != nil {
+		return nil, err
+	}
+	return watchChild(process, says), nil
 }
 
 func carriedListener(fd int) (*net.UnixListener, error) {

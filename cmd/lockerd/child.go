@@ -17,7 +17,7 @@ import (
 // saysDrained is a broker's last word when it has let go of everything in order. Without it there may be more to do.
 const saysDrained = "X_LOCKER_DRAINED=1"
 
-// child is a running broker, as its parent sees it.
+// child is a running broker or guard, as its parent sees it.
 type child struct {
 	process *os.Process
 	report  *os.File    // what it says comes from here, a message a packet
@@ -28,14 +28,14 @@ type child struct {
 	end     *os.ProcessState // once says is closed
 }
 
-// startChild starts a broker on this listener.
+// startChild starts a broker on this listener, or, without one, a guard, which makes its own.
 //
 // Privileged: runs the program that we are, from the kernel's own reference to it: what has become of the file by that name
 // meanwhile does not matter. The words are the administrator's.
 func startChild(args []string, l *net.UnixListener) (*child, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("make a socket for the broker's reports: %w", err)
+		return nil, fmt.Errorf("make a socket for the reports of %s: %w", args[0], err)
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "report")
 	defer theirs.Close()
@@ -43,22 +43,26 @@ func startChild(args []string, l *net.UnixListener) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket, err := l.File()
-	if err != nil {
-		ours.Close()
-		return nil, fmt.Errorf("pass the socket on: %w", err)
+	var passed []*os.File
+	if l != nil {
+		socket, err := l.File()
+		if err != nil {
+			ours.Close()
+			return nil, fmt.Errorf("pass the socket on: %w", err)
+		}
+		defer socket.Close()
+		passed = append(passed, socket)
 	}
-	defer socket.Close()
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = "lockerd"
 	// The group stays ours: what a terminal or a shell sends to the job goes to both.
-	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = os.Stdout, os.Stderr, []*os.File{socket, theirs}
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = os.Stdout, os.Stderr, append(passed, theirs)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "NOTIFY_SOCKET=") || strings.HasPrefix(v, "LISTEN_") || strings.HasPrefix(v, "WATCHDOG_")
-	}), "LISTEN_FDS=1", supervisorVariable+"="+strconv.Itoa(firstPassed+1))
+	}), "LISTEN_FDS="+strconv.Itoa(len(passed)), supervisorVariable+"="+strconv.Itoa(firstPassed+len(passed)))
 	if err := cmd.Start(); err != nil {
 		ours.Close()
-		return nil, fmt.Errorf("start the broker: %w", err)
+		return nil, fmt.Errorf("start the %s: %w", args[0], err)
 	}
 	return watchChild(cmd.Process, ours), nil
 }
@@ -72,7 +76,7 @@ func reportFile(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "report"), nil
 }
 
-// watchChild follows a broker until it has ended, which closes says: whoever made it reads on until then, so nothing waits here.
+// watchChild follows a child until it has ended, which closes says: whoever made it reads on until then, so nothing waits here.
 func watchChild(process *os.Process, report *os.File) *child {
 	c := &child{process: process, report: report, says: make(chan string, 16), started: time.Now()}
 	go func() {
@@ -104,8 +108,8 @@ func (c *child) howItEnded() (text string, code int) {
 
 // brokerArgs are the words with which the foreground starts its broker. Where it listens and keeps its state is settled once,
 // and no change of the policy moves it under a keeper that stays.
-func (o options) brokerArgs(s settings, keeper string, first bool) []string {
-	args := []string{"broker", "--keeper", keeper, "--socket", s.socket, "--state-dir", s.stateDir, "--log-level", o.logLevel, "--log-format", o.logForm}
+func (o options) brokerArgs(s settings, keeper, guard string, first bool) []string {
+	args := []string{"broker", "--keeper", keeper, "--guard", guard, "--socket", s.socket, "--state-dir", s.stateDir, "--log-level", o.logLevel, "--log-format", o.logForm}
 	if o.configGiven {
 		args = append(args, "--config", o.config)
 	}

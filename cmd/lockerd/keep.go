@@ -28,10 +28,10 @@ func keepAlone(o options, stderr io.Writer) error {
 	ctx, _ := signal.NotifyContext(context.Background(), unix.SIGINT)
 	leave, _ := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	// Its parent is the administrator's to make: only where it is safe can only he know.
-	if err := makeKeeperDir(filepath.Dir(o.keeper)); err != nil {
+	if err := makeOwnDir(filepath.Dir(o.keeper)); err != nil {
 		return fmt.Errorf("make the directory of the keeper's socket: %w", err)
 	}
-	place, err := takeKeeper(o.keeper, o.keeper+ownerSuffix)
+	place, err := takePlace("keeper", o.keeper, o.keeper+ownerSuffix)
 	if err != nil {
 		return err
 	}
@@ -46,10 +46,10 @@ func keepAlone(o options, stderr io.Writer) error {
 	return err
 }
 
-// makeKeeperDir makes the directory of the keeper's socket, ours alone, if it is not there.
+// makeOwnDir makes the directory of the keeper's or the guard's socket, ours alone, if it is not there.
 //
 // Privileged: creates one directory that the administrator named.
-func makeKeeperDir(dir string) error {
+func makeOwnDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
@@ -60,14 +60,14 @@ func makeKeeperDir(dir string) error {
 const keeperSuffix = ".keeper"
 
 // keepBeside takes the keeper's place for lockerd in the foreground.
-func keepBeside(s settings, passed bool) (*keeperPlace, error) {
+func keepBeside(s settings, passed bool) (*takenPlace, error) {
 	path := s.keeperSocket(passed)
 	if dir := filepath.Dir(path); !passed {
-		if err := errors.Join(makeKeeperDir(dir), checkOurs(dir)); err != nil {
+		if err := errors.Join(makeOwnDir(dir), checkOurs(dir)); err != nil {
 			return nil, fmt.Errorf("make the directory of the keeper's socket: %w", err)
 		}
 	}
-	return takeKeeper(path, filepath.Join(s.stateDir, "keeper"+ownerSuffix)) // one for each state, wherever the sockets are
+	return takePlace("keeper", path, filepath.Join(s.stateDir, "keeper"+ownerSuffix)) // one for each state, wherever the sockets are
 }
 
 // checkOurs refuses a directory that another has made, or that is a link.
@@ -85,39 +85,39 @@ func checkOurs(dir string) error {
 	return nil
 }
 
-// ownerSuffix is of the file whose lock says who is the keeper, as long as it runs.
+// ownerSuffix is of the file whose lock says who is the keeper, or the guard, as long as it runs.
 const ownerSuffix = ".owner"
 
-// keeperPlace is the keeper's listening socket and the right to be the keeper there.
-type keeperPlace struct {
+// takenPlace is the listening socket of a keeper or a guard and the right to be it there.
+type takenPlace struct {
 	*net.UnixListener
 	path string
 	lock int // descriptor; -1: there can be none
 }
 
-// takeKeeper takes the right, by a lock on the file owner, and makes the socket.
-func takeKeeper(path, owner string) (*keeperPlace, error) {
+// takePlace takes the right to be the keeper or the guard, by a lock on the file owner, and makes the socket.
+func takePlace(as, path, owner string) (*takenPlace, error) {
 	fd, _, err := takeLock(owner)
 	if held := heldBy(0); errors.As(err, &held) {
 		return nil, fmt.Errorf("%q is %w; stop it first", filepath.Dir(owner), err)
 	} else if errors.Is(err, unix.EROFS) {
 		fd = -1 // no keeper has been here while it could be written, and the log has a lock of its own
 	} else if err != nil {
-		return nil, fmt.Errorf("take the keeper's place: %w", err)
+		return nil, fmt.Errorf("take the %s's place: %w", as, err)
 	}
 	l, err := keeper.Listen(path)
 	if err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("listen as the keeper: %w", err)
+		return nil, fmt.Errorf("listen as the %s: %w", as, err)
 	}
 	sign(fd)
-	return &keeperPlace{UnixListener: l, path: path, lock: fd}, nil
+	return &takenPlace{UnixListener: l, path: path, lock: fd}, nil
 }
 
 // release takes the socket's name away and gives up the right, in this order. A broker that is left finds the next keeper there.
 //
 // Privileged: removes our own socket.
-func (k *keeperPlace) release() {
+func (k *takenPlace) release() {
 	k.UnixListener.Close()
 	os.Remove(k.path)
 	unix.Close(k.lock)

@@ -5,8 +5,10 @@
 // that touches a user's path is in package flock.
 //
 // The broker serves clients (broker.go). The keeper has a copy of each lock's descriptor, so that locks outlive the broker
-// (keep.go, package keeper). Without a service manager one process is keeper and parent of the broker (supervise.go); it can
-// replace itself by a newer program (upgrade.go) and take over the broker of one that was killed (orphan.go).
+// (keep.go, package keeper). The guard refuses opens of held bundles to file servers, and dies when it hangs (guarding.go, package
+// guard). Without a service manager one process is keeper and parent of the broker (supervise.go) and, where the policy has [guard],
+// of the guard (guards.go); it can replace itself by a newer program (upgrade.go) and take over the broker of one that was killed
+// (orphan.go).
 package main
 
 import (
@@ -48,6 +50,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		serve = keepAlone
 	case brokerAlone:
 		serve = serveClients
+	case guardAlone:
+		serve = guardBundles
 	}
 	err = serve(o, stderr)
 	var told exitCode
@@ -84,7 +88,7 @@ func check(o options, stdout, stderr io.Writer) int {
 		complain(stderr, err)
 		return 1
 	}
-	for _, w := range allowWarnings(p.Allow) {
+	for _, w := range append(allowWarnings(p.Allow), p.Doubts()...) {
 		fmt.Fprintf(stderr, "lockerd: warning: %s\n", w)
 	}
 	fmt.Fprintf(stdout, "%s: ok, %d rules, sha256 %s\n", o.config, p.RuleCount(), p.SHA256)

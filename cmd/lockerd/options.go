@@ -3,14 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
-
-	"locker/authz"
 )
 
 const (
@@ -18,6 +14,7 @@ const (
 	defaultSocket = "/run/locker.sock"
 	defaultState  = "/var/lib/locker"
 	defaultKeeper = "/run/lockerd-keeper/keeper.sock"
+	defaultGuard  = "/run/lockerd-guard/guard.sock"
 )
 
 var errHelp = errors.New("help wanted")
@@ -26,13 +23,17 @@ var errHelp = errors.New("help wanted")
 type role uint8
 
 const (
-	foreground role = iota + 1 // keeper, and parent of a broker
+	foreground role = iota + 1 // keeper, and parent of a broker and a guard
 	keeperAlone
+	guardAlone
 	brokerAlone
 )
 
 // noKeeper is what --keeper says for a broker whose locks end with it.
 const noKeeper = "none"
+
+// noGuard is what --guard says for a broker that looks for none.
+const noGuard = "none"
 
 // options are the words on the command line, checked but not yet completed by the policy.
 type options struct {
@@ -42,6 +43,8 @@ type options struct {
 	socket, stateDir   string
 	allow              []string
 	keeper             string // socket of the keeper, or noKeeper
+	guard              string // socket of the guard, or noGuard
+	brokerUser         string // of the guard: whom it serves beside root; "": nobody
 	acceptBrokenLog    bool
 	check, version     bool
 	logLevel, logForm  string
@@ -52,11 +55,8 @@ type options struct {
 func parseOptions(args []string, getenv func(string) string) (options, error) {
 	o := options{role: foreground}
 	name := "lockerd"
-	if len(args) > 0 && (args[0] == "keeper" || args[0] == "broker") {
-		o.role = brokerAlone
-		if args[0] == "keeper" {
-			o.role = keeperAlone
-		}
+	if len(args) > 0 && roleOf(args[0]) != foreground {
+		o.role = roleOf(args[0])
 		name, args = "lockerd "+args[0], args[1:]
 	}
 	var help bool
@@ -67,6 +67,8 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	f.StringVar(&o.socket, "socket", "", "")
 	f.StringVar(&o.stateDir, "state-dir", "", "")
 	f.StringVar(&o.keeper, "keeper", defaultKeeper, "")
+	f.StringVar(&o.guard, "guard", defaultGuard, "")
+	f.StringVar(&o.brokerUser, "broker-user", "", "")
 	f.BoolVar(&o.acceptBrokenLog, "accept-broken-log", false, "")
 	f.BoolVar(&o.check, "check", false, "")
 	f.StringVar(&o.logLevel, "log-level", "info", "")
@@ -100,10 +102,13 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	case !oneOf(o.logForm, "text", "json"):
 		return o, fmt.Errorf("--log-format is text or json, not %q", o.logForm)
 	}
-	for _, flag := range []string{"socket", "state-dir", "config", "keeper"} {
+	for _, flag := range []string{"socket", "state-dir", "config", "keeper", "guard"} {
 		if f.Changed(flag) && f.Lookup(flag).Value.String() == "" {
 			return o, fmt.Errorf("--%s needs a path", flag)
 		}
+	}
+	if f.Changed("broker-user") && o.brokerUser == "" {
+		return o, errors.New("--broker-user needs a user")
 	}
 	for i, path := range o.allow {
 		abs, err := absolute(path)
@@ -118,27 +123,60 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 // misplaced refuses what does not go with the role.
 func (o options) misplaced(f *pflag.FlagSet) error {
 	if f.NArg() > 0 {
-		if oneOf(f.Arg(0), "keeper", "broker") {
+		if roleOf(f.Arg(0)) != foreground {
 			return fmt.Errorf("%q is the first word or none: lockerd %s [flags]", f.Arg(0), f.Arg(0))
 		}
 		return fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
+	ofBroker := []string{"config", "allow", "socket", "state-dir", "accept-broken-log", "check"}
+	changed := func(flags ...string) string {
+		for _, flag := range flags {
+			if f.Changed(flag) {
+				return flag
+			}
+		}
+		return ""
+	}
+	if o.role != guardAlone && changed("broker-user") != "" {
+		return errors.New("--broker-user goes with 'lockerd guard'")
+	}
 	switch o.role {
 	case keeperAlone:
-		for _, flag := range []string{"config", "allow", "socket", "state-dir", "accept-broken-log", "check"} {
-			if f.Changed(flag) {
-				return fmt.Errorf("--%s is not for the keeper: it knows neither policy nor clients nor the log", flag)
-			}
+		if flag := changed(append(ofBroker, "guard")...); flag != "" {
+			return fmt.Errorf("--%s is not for the keeper: it knows neither policy nor clients nor the log", flag)
 		}
 		if o.keeper == noKeeper {
 			return errors.New("--keeper none is for the broker; the keeper needs a socket")
 		}
+	case guardAlone:
+		if flag := changed(append(ofBroker, "keeper")...); flag != "" {
+			return fmt.Errorf("--%s is not for the guard: it knows neither policy nor clients nor the log", flag)
+		}
+		if o.guard == noGuard {
+			return errors.New("--guard none is for the broker; the guard needs a socket")
+		}
 	case foreground:
-		if f.Changed("keeper") {
+		if changed("keeper") != "" {
 			return errors.New("--keeper goes with 'lockerd broker' and 'lockerd keeper'; lockerd alone is its own keeper")
+		}
+		if changed("guard") != "" {
+			return errors.New("--guard goes with 'lockerd broker' and 'lockerd guard'; lockerd alone starts its own guard")
 		}
 	}
 	return nil
+}
+
+// roleOf is what the first word asks for.
+func roleOf(word string) role {
+	switch word {
+	case "keeper":
+		return keeperAlone
+	case "broker":
+		return brokerAlone
+	case "guard":
+		return guardAlone
+	}
+	return foreground
 }
 
 // discard swallows what pflag would print: errors are ours to word.
@@ -169,83 +207,4 @@ func absolute(path string) (string, error) {
 		return "", fmt.Errorf("find the working directory: %w", err)
 	}
 	return filepath.Join(dir, path), nil
-}
-
-// settings are where lockerd listens and keeps its state.
-type settings struct {
-	socket             string // as given: made absolute it may exceed what unix(7) allows; lockerd stays in its directory
-	socketName         string // the same, absolute
-	mode               os.FileMode
-	group              int // -1: leave it
-	stateDir, auditDir string
-}
-
-// keeperSocket is where lockerd in the foreground keeps: beside the socket for clients, which can be made where the state directory
-// is read-only. If a service manager made that one, it may be where we cannot write.
-func (s settings) keeperSocket(passed bool) string {
-	dir := s.socketName + keeperSuffix
-	if passed {
-		dir = s.stateDir
-	}
-	return filepath.Join(dir, "keeper.sock")
-}
-
-// settle completes the options by the policy: a flag wins over the policy, the policy over the environment.
-func (o options) settle(p *authz.Policy) (settings, error) {
-	s := settings{socket: o.socket, stateDir: o.stateDir, mode: 0o600, group: -1}
-	if p.File != "" {
-		s.mode = p.Server.SocketMode
-		if p.Server.HasSocketGroup {
-			s.group = int(p.Server.SocketGroup)
-		}
-		// A policy that is silent about these has root's defaults in them.
-		if s.socket == "" && p.Server.Socket != defaultSocket {
-			s.socket = p.Server.Socket
-		}
-		if s.stateDir == "" && p.Server.StateDir != defaultState {
-			s.stateDir = p.Server.StateDir
-		}
-	}
-	if s.socket == "" {
-		s.socket = o.environmentSocket
-	}
-	if s.socket == "" {
-		s.socket = defaultSocket
-	}
-	if s.stateDir == "" {
-		var err error
-		if s.stateDir, err = o.defaultStateDir(os.Geteuid()); err != nil {
-			return s, err
-		}
-	}
-	if len(s.socket) > maxSocketPath {
-		return s, fmt.Errorf("the socket's path is %d bytes long, and %d is the most: %q", len(s.socket), maxSocketPath, s.socket)
-	}
-	var err error
-	if s.socketName, err = absolute(s.socket); err != nil {
-		return s, err
-	}
-	if s.stateDir, err = absolute(s.stateDir); err != nil {
-		return s, err
-	}
-	if err := authz.CheckPlaces(p.Allow, s.socketName, s.stateDir); err != nil {
-		return s, err // again, since flags may have moved them
-	}
-	s.auditDir = filepath.Join(s.stateDir, "audit")
-	return s, nil
-}
-
-// maxSocketPath is what sun_path holds, less the NUL and the suffix of the name that is bound first. unix(7).
-const maxSocketPath = 107 - len(newSuffix)
-
-func (o options) defaultStateDir(euid int) (string, error) {
-	switch {
-	case euid == 0:
-		return defaultState, nil
-	case strings.HasPrefix(o.stateHome, "/"): // a relative one is to be ignored: XDG Base Directory Specification
-		return filepath.Join(o.stateHome, "locker"), nil
-	case strings.HasPrefix(o.userDir, "/"):
-		return filepath.Join(o.userDir, ".local", "state", "locker"), nil
-	}
-	return "", errors.New("no place for the log: set XDG_STATE_HOME or HOME, or give --state-dir")
 }

@@ -49,6 +49,21 @@ func TestWrongCommandLinesAreRefusedWithTheReason(t *testing.T) {
 		"keeper --accept-broken-log":      "--accept-broken-log is not for the keeper",
 		"keeper --check":                  "--check is not for the keeper",
 		"keeper --keeper none":            "the keeper needs a socket",
+		"keeper --guard /g":               "--guard is not for the keeper",
+		"keeper --broker-user u":          "--broker-user goes with 'lockerd guard'",
+		"broker --broker-user u":          "--broker-user goes with 'lockerd guard'",
+		"broker --guard= --allow /a":      "--guard needs a path",
+		"--allow /a --guard /g":           "lockerd alone starts its own guard",
+		"--allow /a guard":                `"guard" is the first word or none`,
+		"guard --config /c":               "--config is not for the guard",
+		"guard --allow /a":                "--allow is not for the guard",
+		"guard --socket /s":               "--socket is not for the guard",
+		"guard --state-dir /d":            "--state-dir is not for the guard",
+		"guard --accept-broken-log":       "--accept-broken-log is not for the guard",
+		"guard --check":                   "--check is not for the guard",
+		"guard --keeper /k":               "--keeper is not for the guard",
+		"guard --guard none":              "the guard needs a socket",
+		"guard --broker-user=":            "--broker-user needs a user",
 	} {
 		if _, err := parseOptions(strings.Fields(line), environment()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("lockerd %s: error %v, want one with %q", line, err, want)
@@ -61,14 +76,17 @@ func TestWrongCommandLinesAreRefusedWithTheReason(t *testing.T) {
 
 func TestTheFirstWordSaysWhichProcessItIs(t *testing.T) {
 	for line, want := range map[string]options{
-		"--allow /a":                      {role: foreground, keeper: defaultKeeper},
-		"keeper":                          {role: keeperAlone, keeper: defaultKeeper},
-		"keeper --keeper /k":              {role: keeperAlone, keeper: "/k"},
-		"broker --allow /a --keeper none": {role: brokerAlone, keeper: noKeeper},
-		"broker --accept-broken-log":      {role: brokerAlone, keeper: defaultKeeper, acceptBrokenLog: true},
+		"--allow /a":                       {role: foreground, keeper: defaultKeeper, guard: defaultGuard},
+		"keeper":                           {role: keeperAlone, keeper: defaultKeeper, guard: defaultGuard},
+		"keeper --keeper /k":               {role: keeperAlone, keeper: "/k", guard: defaultGuard},
+		"broker --allow /a --keeper none":  {role: brokerAlone, keeper: noKeeper, guard: defaultGuard},
+		"broker --accept-broken-log":       {role: brokerAlone, keeper: defaultKeeper, guard: defaultGuard, acceptBrokenLog: true},
+		"broker --guard none":              {role: brokerAlone, keeper: defaultKeeper, guard: noGuard},
+		"guard":                            {role: guardAlone, keeper: defaultKeeper, guard: defaultGuard},
+		"guard --guard /g --broker-user u": {role: guardAlone, keeper: defaultKeeper, guard: "/g", brokerUser: "u"},
 	} {
 		o, err := parseOptions(strings.Fields(line), environment())
-		if err != nil || o.role != want.role || o.keeper != want.keeper || o.acceptBrokenLog != want.acceptBrokenLog {
+		if err != nil || o.role != want.role || o.keeper != want.keeper || o.guard != want.guard || o.brokerUser != want.brokerUser || o.acceptBrokenLog != want.acceptBrokenLog {
 			t.Errorf("lockerd %s: got %+v, %v, want %+v", line, o, err, want)
 		}
 	}
@@ -92,7 +110,7 @@ func TestBrokersOfTheForegroundHaveItsOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, first := range []bool{true, false} {
-			args := o.brokerArgs(s, s.keeperSocket(false), first)
+			args := o.brokerArgs(s, s.keeperSocket(false), "/g", first)
 			got, err := parseOptions(args, environment())
 			if err != nil {
 				t.Fatalf("lockerd %s starts lockerd %q: %v", line, args, err)
@@ -102,7 +120,7 @@ func TestBrokersOfTheForegroundHaveItsOptions(t *testing.T) {
 				t.Errorf("lockerd %s: its broker is at %+v, %v, want %+v", line, gotPlaces, err, s)
 			}
 			if got.role != brokerAlone || got.config != o.config || got.configGiven != o.configGiven || !slices.Equal(got.allow, o.allow) ||
-				got.logLevel != o.logLevel || got.logForm != o.logForm || got.acceptBrokenLog != (o.acceptBrokenLog && first) {
+				got.logLevel != o.logLevel || got.logForm != o.logForm || got.acceptBrokenLog != (o.acceptBrokenLog && first) || got.guard != "/g" {
 				t.Errorf("lockerd %s: its broker (first: %v) has %+v, want %+v", line, first, got, o)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	"locker/keeper"
 )
 
-// supervisor is lockerd in the foreground: the keeper, and the parent of the broker. One goroutine does all of it, loop.
+// supervisor is lockerd in the foreground: the keeper, and the parent of the broker and the guard. One goroutine does all of it, loop.
 type supervisor struct {
 	o        options
 	settings settings
@@ -23,8 +23,9 @@ type supervisor struct {
 	manager  manager
 	self     string // our program, as it was called when we started
 	public   *listener
-	keeper   *keeperPlace
+	keeper   *takenPlace
 	signals  chan os.Signal
+	denies   bool          // the policy that we started with has [guard]
 	synced   chan struct{} // capacity 1: the keeper has all that a broker holds,
 	syncedBy atomic.Int32  // and the broker has this pid
 
@@ -37,6 +38,7 @@ type supervisor struct {
 	stopping bool
 	drains   int // brokers told to drain since stopping
 	upgrade  upgrade
+	guards   guards
 
 	over   bool // the loop ends, with
 	result error
@@ -75,10 +77,12 @@ func supervise(o options, stderr io.Writer) error {
 	go func() { kept <- server.Serve(keeping, s.keeper.UnixListener) }()
 	defer func() { <-kept }()
 	defer stopKeeping()
+	defer s.endGuard()
 	if !carried {
 		if err := s.takeOver(); err != nil {
 			return err
 		}
+		s.wantGuard(s.denies) // as the broker will say, which may hold bundles from the beginning
 		s.start()
 	}
 	s.loop(kept)
@@ -94,6 +98,7 @@ func (s *supervisor) takePlaces() error {
 	if s.settings, err = s.o.settle(policy); err != nil {
 		return err
 	}
+	s.denies = len(policy.Guard) > 0
 	// First of all the right to the socket's name: a second lockerd is told so, and leaves nothing behind.
 	if s.public, err = listen(s.settings, false); err != nil {
 		return err
@@ -135,6 +140,10 @@ func (s *supervisor) loop(kept chan error) {
 			}
 		case <-s.again:
 			s.start()
+		case _, alive := <-s.guards.says():
+			s.heardGuard(alive)
+		case <-s.guards.again:
+			s.startGuard()
 		case <-s.synced:
 		case err := <-s.upgrade.tried:
 			s.tried(err)

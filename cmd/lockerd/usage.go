@@ -7,11 +7,14 @@ Usage: lockerd [--config FILE] [--socket PATH] [--state-dir DIR]
        lockerd --check [--config FILE]
        lockerd broker [--keeper SOCKET|none] [any of the flags above]
        lockerd keeper [--keeper SOCKET]
+       lockerd guard [--guard SOCKET] [--broker-user USER]
 
 lockerd alone does everything: it runs the broker, which serves the clients, as a child of its own,
 keeps a copy of each lock meanwhile, and starts the broker again whenever that ends. Under a service
 manager these are two services: 'lockerd keeper' keeps the copies, 'lockerd broker' does the rest,
-and either can be restarted, or killed, without a lock being lost.
+and either can be restarted, or killed, without a lock being lost. If the policy has [guard], a third
+keeps file servers from opening held bundles, which takes root: 'lockerd guard', started by lockerd
+alone or a service of its own. Locks go on without it.
 
   --config FILE       the policy (default ` + defaultConfig + `)
   --allow PATH        no policy file: serve root and the user who runs lockerd, for this path
@@ -23,6 +26,10 @@ and either can be restarted, or killed, without a lock being lost.
   --keeper SOCKET     of 'lockerd keeper' and 'lockerd broker': where the keeper listens (default
                       ` + defaultKeeper + `); broker --keeper none: no keeper,
                       so every lock ends with the broker
+  --guard SOCKET      of 'lockerd guard' and 'lockerd broker': where the guard listens (default
+                      ` + defaultGuard + `); broker --guard none: no guard
+  --broker-user USER  of 'lockerd guard': whom it serves beside root. The socket is root's alone, so
+                      he needs CAP_DAC_OVERRIDE to get to it, as a broker has
   --accept-broken-log start although the log is damaged in its middle: what follows the damage is
                       moved aside, and a record says so
   --check             say whether lockerd would start with the policy, and exit

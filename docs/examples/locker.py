@@ -41,6 +41,7 @@ Reload 0x0a:
 Rules 0x0b:
 Explain 0x0c: user name 1024, has_groups bool, groups list 1024 name 1024, action string 1024, path name 4095
 Resume 0x0d version 2: session u64 nonzero
+Guard 0x0e version 4:
 Welcome 0x81: version u8 nonzero, server string 1024, session u64, max_frame u32, max_paths u32, max_path u32, max_reason u32, max_tag u32
 Granted 0x82: grants list 64 Grant
 Queued 0x83: position u32, blockers list 8 Blocker
@@ -55,15 +56,18 @@ Explained 0x8b: allowed bool, by string 1024, others list 1024 string 1024
 Reloaded 0x8c: lines list 1024 string 1024
 Lost 0x8d: id u64 nonzero, cause enum 3, by string 1024, reason string 256, path string 4095, grace duration 30s
 Resumed 0x8e version 2: ids list 8000 u64
+GuardReply 0x8f version 4: state enum 3, programs list 64 name 4095
+Altered 0x90 version 4: alterations list 60 Alteration
 Grant: id u64 nonzero, already bool, rests set 4 nonzero, expires time
 Blocker: kind enum 3, hidden bool, path string 4095, uid u32, user string 1024, pid i32, command string 1024, since time, reason string 256
 Row: kind enum 5, id u64, dev u64, ino u64, path string 4095, mode enum 2, rests set 4, life enum 2, uid u32, user string 1024, pid i32, command string 1024, tag string 64, reason string 256, since time, expires time, position u32, mine bool, stale bool, outlawed bool, ending bool
 Limit: name string 1024, per_uid u64, all u64, used u64, used_all u64
 Allowance: paths list 1024 name 4095, can list 64 name 1024, max_hold duration, max_wait duration, holds u32, engines list 64 name 1024
+Alteration: id u64 nonzero, count u32, last string 1024, at time, missed bool, unwatched bool
 """
 
 VERSION = 1  # that we speak
-LATEST = 3  # that the tables know
+LATEST = 4  # that the tables know
 MAX_FRAME = 65536
 INTEGERS = {"u8": ">B", "u16": ">H", "u32": ">I", "u64": ">Q", "i32": ">i", "duration": ">Q", "time": ">q"}
 CODES = ("busy denied timeout deadlock quota invalid not-found unsupported conversion canceled unavailable internal"
@@ -131,6 +135,8 @@ def check_together(name, f):
         if 0 in f["ids"]:
             raise Malformed("value", "ids")
         ok = all(a < b for a, b in zip(f["ids"], f["ids"][1:]))
+    elif name == "GuardReply":
+        ok = (f["state"] == 1) == (len(f["programs"]) == 0)
     elif name == "Blocker":
         ok = not f["hidden"] or not any(f[k] for k in ("path", "uid", "user", "pid", "command", "since", "reason"))
     elif name == "Row":
@@ -205,7 +211,7 @@ class Reader:
 
 
 def check_request(name, request):
-    if name != "Error" and (request == 0) != (name == "Lost"):
+    if name not in ("Error", "Altered") and (request == 0) != (name == "Lost"):
         raise Malformed("request-id", name)
 
 

@@ -1,0 +1,24 @@
+package broker
+
+import "locker/wire"
+
+// guardState says how it is about the guard, and which programs the policy in force denies: none with GuardOff, else at least one. The
+// caller does not hold mu.
+func (b *Broker) guardState() (wire.GuardState, []string) {
+	programs := b.rules.Load().policy.Guard
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case len(programs) == 0:
+		return wire.GuardOff, nil
+	case b.guarding.conn == nil:
+		return wire.GuardDown, programs
+	}
+	return wire.GuardOn, programs
+}
+
+// guardStatus answers who is kept from held bundles. That is nobody's secret: who may ask at all may know what a lock is worth.
+func (b *Broker) guardStatus(s *session, id uint32) {
+	state, programs := b.guardState()
+	s.send(id, &wire.GuardReply{State: state, Programs: programs})
+}

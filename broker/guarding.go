@@ -1,0 +1,254 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"locker/audit"
+	"locker/guard"
+	"locker/wire"
+)
+
+// The broker's side of the guard, which refuses opens below held bundles to the programs of the policy's [guard]. See package guard for
+// what it refuses, and that it lets everybody in when anything goes wrong.
+//
+// A hold rests on the guard while it is told of the hold's directories: wire.RestGuard is set and cleared with it. The guard is told
+// before a claim's last look at who has the token open (guardFiles), and let go after the kernel's lock (letGo). When the guard goes, by
+// its death or with a policy that names others, all holds rest on it no more; the next one is told of all of them again, and what was
+// opened in between stays open. So a start begins, too.
+
+// guarding is the connection to the guard. Guarded by Broker.mu; nothing that is called under it waits.
+type guarding struct {
+	conn  *guard.Conn      // nil: there is none
+	again chan struct{}    // closed when there is one; nil while there is
+	since time.Duration    // boot clock: when the last one went, or we started
+	why   string           // there is none, as was recorded last; "": nothing was
+	last  uint64           // id of a ward
+	wards map[uint64]*ward // what conn guards, or is about to, by id
+
+	nowhere ward // has the refusals of which the guard, or we, cannot tell any more below what they were
+
+	anew chan struct{} // capacity 1: the policy may name others
+	turn chan struct{} // as many claims at once open their directories
+}
+
+const (
+	// guardPatience is how long after the guard went a claim waits for the next one, and how long it waits for an answer: who hangs is
+	// killed after one second.
+	guardPatience = 2 * time.Second
+	// longestGuardPause bounds the pause between two tries to reach the guard.
+	longestGuardPause = time.Second
+	// guardTurns is how many claims open their directories at once, of guard.MaxDirs each.
+	guardTurns = 4
+)
+
+func newGuarding(now time.Duration) guarding {
+	return guarding{again: make(chan struct{}), since: now, wards: map[uint64]*ward{}, anew: make(chan struct{}, 1), turn: make(chan struct{}, guardTurns)}
+}
+
+// wantsGuard reports whether there is to be a guard.
+func (b *Broker) wantsGuard() bool { return b.dialGuard != nil && len(b.rules.Load().policy.Guard) > 0 }
+
+// mindGuard finds the guard, tells it who is refused and of what is held, and hears it, again and again, until ctx is done.
+func (b *Broker) mindGuard(ctx context.Context) {
+	for pause := time.Millisecond; ctx.Err() == nil; {
+		programs := b.rules.Load().policy.Guard
+		if len(programs) == 0 {
+			select {
+			case <-ctx.Done():
+			case <-b.guarding.anew:
+			}
+			continue
+		}
+		conn, err := b.beginGuarding(ctx, programs)
+		if err == nil {
+			pause = time.Millisecond
+			b.guardHolds(ctx, conn)
+			b.hearGuard(ctx, conn, programs)
+			if ctx.Err() != nil { // we end, and what it guards with us
+				conn.Close()
+				return
+			}
+			b.loseGuard(conn)
+			continue
+		}
+		b.noGuard(err)
+		over := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-b.guarding.anew:
+		case <-over.C:
+		}
+		over.Stop()
+		pause = min(2*pause, longestGuardPause)
+	}
+}
+
+// beginGuarding connects to the guard and says who is refused; from when it gives the connection, claims use it.
+func (b *Broker) beginGuarding(ctx context.Context, programs []string) (*guard.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, guardPatience)
+	defer cancel()
+	conn, err := b.dialGuard(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Deny(ctx, programs); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.guarding.conn, b.guarding.why = conn, ""
+	close(b.guarding.again)
+	b.guarding.again = nil
+	return conn, nil
+}
+
+// guardHolds tells a new guard of all bundles that are held.
+func (b *Broker) guardHolds(ctx context.Context, conn *guard.Conn) {
+	var count uint64
+	b.mu.Lock()
+	holds := b.table.allHolds()
+	b.mu.Unlock()
+	for _, h := range holds {
+		b.mu.Lock()
+		needs := b.table.byID(h.id) == h && h.info.needsGuard()
+		b.mu.Unlock()
+		if needs && b.guardHold(ctx, conn, h) {
+			count++
+		}
+	}
+	b.mu.Lock()
+	b.append(&audit.Record{Event: audit.EventGuard, Code: guardOn, PID: conn.PID(), Count: count})
+	b.mu.Unlock()
+	b.logger.Info("guarding", "pid", conn.PID(), "held", count)
+}
+
+// needsGuard reports whether a hold is a bundle's that nobody guards. The caller holds mu.
+func (i *holdInfo) needsGuard() bool {
+	return !i.releasing && !i.untold && i.ward == nil && i.file.Bundle && !i.file.Network
+}
+
+// guardHold has a hold of before guarded.
+func (b *Broker) guardHold(ctx context.Context, conn *guard.Conn, h *hold) bool {
+	w, err := b.newWard(ctx, conn, h.uid, b.rules.Load().opener, h.info.file, h.info.path)
+	b.mu.Lock()
+	late := b.table.byID(h.id) != h || h.info.releasing || b.guarding.conn != conn
+	switch {
+	case err != nil && !late:
+		b.recordUnguarded(h.id, h.info.path, err)
+	case err == nil && !late:
+		w.hold = h.id
+		h.info.ward = w
+		h.info.rests |= wire.RestGuard
+		b.changed()
+	}
+	b.mu.Unlock()
+	if err == nil && late {
+		b.lift(w)
+	}
+	return err == nil && !late
+}
+
+// hearGuard takes what the guard says unasked, until it goes, or others are to be refused.
+func (b *Broker) hearGuard(ctx context.Context, conn *guard.Conn, programs []string) {
+	hearing, stop := context.WithCancel(ctx)
+	defer stop()
+	b.work.Go(func() {
+		for {
+			select {
+			case <-hearing.Done():
+				return
+			case <-b.guarding.anew:
+				if !slices.Equal(programs, b.rules.Load().policy.Guard) {
+					stop()
+					return
+				}
+			}
+		}
+	})
+	for {
+		ev, err := conn.Next(hearing)
+		if err != nil {
+			return
+		}
+		b.noteGuardEvent(&ev)
+	}
+}
+
+// loseGuard notes that a guard refuses nobody any more.
+func (b *Broker) loseGuard(conn *guard.Conn) {
+	conn.Close()
+	b.mu.Lock()
+	b.flushWards()
+	var count uint64
+	for _, h := range b.table.allHolds() {
+		if h.info.ward != nil && !h.info.releasing {
+			h.info.ward = nil
+			h.info.rests &^= wire.RestGuard
+			count++
+		}
+	}
+	g := &b.guarding
+	g.conn, g.again, g.since, g.why = nil, make(chan struct{}), b.boot(), ""
+	clear(g.wards)
+	wanted := b.wantsGuard()
+	rec := audit.Record{Event: audit.EventGuard, Code: guardGone, PID: conn.PID(), Count: count}
+	if !wanted {
+		rec.Code = guardOff
+	}
+	b.append(&rec)
+	b.changed()
+	b.mu.Unlock()
+	if wanted {
+		b.logger.Warn("the guard is gone: until it is back the programs that it refuses are let in", "held", count)
+	}
+}
+
+// noGuard notes why there is no guard, once it should have come; a reason that is not new is not said again.
+func (b *Broker) noGuard(err error) {
+	why := wire.Clip(err.Error(), wire.MaxText)
+	b.mu.Lock()
+	known := b.guarding.why == why || b.boot()-b.guarding.since < guardPatience
+	if !known {
+		b.guarding.why = why
+		b.append(&audit.Record{Event: audit.EventGuard, Code: guardGone, Text: why})
+	}
+	b.mu.Unlock()
+	if !known {
+		b.logger.Warn("there is no guard: the programs that it is to refuse are let in", "error", err)
+	}
+}
+
+// guardsAnew has mindGuard look at the policy.
+func (b *Broker) guardsAnew() {
+	select {
+	case b.guarding.anew <- struct{}{}:
+	default: // it will
+	}
+}
+
+// awaitGuard gives the guard; nil if there is none, and for so long that nobody shall wait for it.
+func (b *Broker) awaitGuard(ctx context.Context) *guard.Conn {
+	b.mu.Lock()
+	conn, again, left := b.guarding.conn, b.guarding.again, guardPatience-(b.boot()-b.guarding.since)
+	b.mu.Unlock()
+	if conn != nil || left <= 0 {
+		return conn
+	}
+	over := time.NewTimer(left)
+	defer over.Stop()
+	select {
+	case <-again:
+	case <-over.C:
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.guarding.conn
+}
+
+// errNoTurn: too many others were telling the guard of theirs.
+var errNoTurn = errors.New("others kept the guard busy")
