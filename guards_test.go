@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -46,7 +47,7 @@ func (d *daemon) guards() bool {
 	return err == nil && info.Mode()&os.ModeSocket != 0 && info.Mode().Perm() == 0o600
 }
 
-// guarded [NAME]: it has a guard, or with ! none, now or soon.
+// guarded [NAME]: it has a guard, whose pid is $GUARD then, or with ! none, now or soon.
 func scriptGuarded(ts *testscript.TestScript, neg bool, args []string) {
 	d := stageOf(ts).find(ts, args)
 	if neg && !eventually(func() bool { return d.guard() == 0 }) {
@@ -55,6 +56,7 @@ func scriptGuarded(ts *testscript.TestScript, neg bool, args []string) {
 	if !neg && !eventually(d.guards) {
 		ts.Fatalf("there is no guard")
 	}
+	ts.Setenv("GUARD", strconv.Itoa(d.guard()))
 }
 
 // slayGuard kills the guard, and waits until there is another.

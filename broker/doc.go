@@ -27,7 +27,7 @@
 // # Idle files
 //
 // Some claims want more than the kernel's locks: that nobody else has the file open. What the broker itself has open must not be
-// mistaken for somebody: see idle.go.
+// mistaken for somebody: see idle.go. Where a rule asks for quiet, a bundle must not have been written lately either: see quiet.go.
 //
 // While a bundle is held the guard, where there is one, refuses opens below it to file servers that heed no lock: see guarding.go.
 //

@@ -97,6 +97,7 @@ func TestABundleIsGrantedWhenNothingBelowItWasWrittenForAsLongAsTheRuleAsks(t *t
 	if g := p.granted(try(attached(bundle))); !g[0].Already { // what is held is held
 		t.Errorf("%+v", g)
 	}
+	p.granted(try(attached(bundle, r.file("another")))) // nor is it in the way of a set
 	r.checkReplay()
 }
 
@@ -105,7 +106,7 @@ func TestWhoWaitsForQuietIsToldAndGrantedOnlyThen(t *testing.T) {
 	r := newRig(t, hushed(second(quietRule), &h))
 	base := r.atRest()
 	bundle, _ := r.mac()
-	last := write(t, bundle)
+	write(t, bundle)
 	p, q := r.dial3(), r.dial3()
 	id := p.send(attached(bundle))
 	told := p.queued(id).Blockers
@@ -115,7 +116,7 @@ func TestWhoWaitsForQuietIsToldAndGrantedOnlyThen(t *testing.T) {
 	}
 	behind := q.send(attached(bundle))
 	q.queued(behind)
-	last = write(t, bundle) // again, once it waits
+	last := write(t, bundle) // again, once it waits
 	g := grants(t, p.answer(id))
 	if early := time.Until(last.Add(time.Second)); early > 0 {
 		t.Errorf("granted %v too early", early)
@@ -136,7 +137,7 @@ func TestAWaitForQuietIsListedAndEndsAsEveryWaitDoes(t *testing.T) {
 	var h hour
 	r := newRig(t, hushed(quietRule, &h))
 	base := r.atRest()
-	bundle, _ := r.mac()
+	bundle, token := r.mac()
 	last := write(t, bundle)
 	h.at.Store(last.Add(5 * time.Second).UnixNano())
 	p := r.dial3()
@@ -166,6 +167,7 @@ func TestAWaitForQuietIsListedAndEndsAsEveryWaitDoes(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	p.queued(p.send(attached(bundle)))
+	startChild(t, "lease", token).end() // which is given while nobody else has it open
 	p.conn.Close()
 	r.settles(base)
 }

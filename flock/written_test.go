@@ -76,6 +76,7 @@ func TestWhateverIsDoneBelowABundleShowsInWhenItWasWritten(t *testing.T) {
 		{"a band renamed", func() error { return os.Rename(bundle+"/bands/1", bundle+"/bands/z") }, "bands/z"},
 		{"an old file moved in", func() error { return os.Rename(filepath.Dir(bundle)+"/old", bundle+"/bands/old") }, "bands/old"},
 		{"a plist renamed", func() error { return os.Rename(bundle+"/lock", bundle+"/lock2") }, "lock2"},
+		{"a file of it removed", func() error { return os.Remove(bundle + "/lock2") }, "."},
 		{"a band that is said to be old", func() error { return os.Chtimes(bundle+"/bands/2", time.Unix(1, 0), time.Unix(1, 0)) }, "bands/2"},
 		{"a truncated band", func() error { return os.Truncate(bundle+"/bands/3", 99) }, "bands/3"},
 	} {

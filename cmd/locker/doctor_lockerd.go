@@ -120,7 +120,7 @@ func (d *doctor) capabilitiesOf(pid int) (uint64, bool) {
 
 func (r *lockerdReport) can(capability uint) bool { return r.capabilities&(1<<capability) != 0 }
 
-// sysAdmin says whether the broker has what the guard needs.
+// sysAdmin says whether the broker has the right that the guard needs: it is to be in a process of its own.
 func (r *lockerdReport) sysAdmin() kept {
 	switch {
 	case !r.capsKnown:

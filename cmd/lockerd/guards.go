@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The guards of a supervisor, one after the other: there is one from when a policy denies somebody until a broker starts with one that does not. A guard
-// kills itself when it hangs, so that nobody waits for it (package guard); another one is started then, and the broker, which sees the
-// one go, has it guard anew.
+// The guards of a supervisor, one after the other: there is one from when a policy denies somebody until a broker starts with one that
+// does not. A guard kills itself when it hangs, so that nobody waits for it (package guard); another one is started then, and the
+// broker, which sees the one go, has it guard anew.
 
 const (
 	saysGuard = "X_LOCKER_GUARD=" // with 1 a broker says that its policy denies somebody; with 0, at its start, that it does not
