@@ -124,20 +124,28 @@ func (b *Broker) endDue(ctx context.Context) time.Duration {
 		next := b.deadlines.q[0]
 		heap.Pop(&b.deadlines)
 		kind, r, h, away := next.kind, next.r, next.h, next.s
+		guarded := h != nil && h.info.ward != nil || away != nil && b.guarding.conn != nil
 		var evs []event
 		if kind == deadlineWait {
 			evs = b.stop(r, wire.CodeTimeout)
 		}
 		b.mu.Unlock()
-		switch kind {
-		case deadlineWait:
-			b.runApart(ctx, evs)
-		case deadlineLease:
-			b.expire(ctx, h)
-		case deadlineGrace:
-			b.graceOver(ctx, h)
-		case deadlineAway:
-			b.endAway(ctx, away, "its client did not come back after a restart of lockerd")
+		end := func() {
+			switch kind {
+			case deadlineWait:
+				b.runApart(ctx, evs)
+			case deadlineLease:
+				b.expire(ctx, h)
+			case deadlineGrace:
+				b.graceOver(ctx, h)
+			case deadlineAway:
+				b.endAway(ctx, away, "its client did not come back after a restart of lockerd")
+			}
+		}
+		if guarded { // to lift that waits for the guard, which may hang: the clock goes on for everybody else
+			b.work.Go(end)
+		} else {
+			end()
 		}
 	}
 }

@@ -99,6 +99,7 @@ func (b *Broker) stillNeeds(r *request) bool {
 func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*hold, []event, error) {
 	ids := make([]uint64, 0, len(r.files))
 	infos := make([]*holdInfo, 0, len(r.files))
+	var unguarded []error // for each of infos, or none
 	for i, f := range r.files {
 		if r.covered[i] {
 			continue
@@ -114,6 +115,9 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 		seq, err := b.log.Append(&rec)
 		if err == nil {
 			ids, infos = append(ids, seq), append(infos, info)
+			if r.unguarded != nil {
+				unguarded = append(unguarded, r.unguarded[i])
+			}
 			keeper.Step("grant.numbered")
 			err = b.keepHold(seq, r, info, keyOf(f.ID))
 			keeper.Step("grant.put")
@@ -131,13 +135,16 @@ func (b *Broker) enterHolds(r *request, now time.Time, boot time.Duration) ([]*h
 	evs = b.moved(evs)
 	for i, h := range holds {
 		b.adopt(h, infos[i])
+		if unguarded != nil && unguarded[i] != nil {
+			b.recordUnguarded(h.id, infos[i].path, unguarded[i])
+		}
 	}
 	for i := range r.files {
 		if !r.covered[i] {
 			r.files[i] = nil // the hold's now
 		}
 	}
-	r.wards = nil
+	r.wards, r.unguarded = nil, nil
 	keeper.Step("grant.entered")
 	return holds, evs, nil
 }

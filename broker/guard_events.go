@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"locker/audit"
@@ -17,7 +18,8 @@ const (
 	guardRefused    = "refused"     // it refused Count opens below a bundle
 )
 
-// refusalPause is how far apart records of refusals below one bundle are. A server whose client tries on and on would fill the log.
+// refusalPause is how far apart records of refusals below one bundle are, of each program one. A server whose client tries on and on
+// would fill the log, and so would several that take turns.
 const refusalPause = time.Minute
 
 // noteGuardEvent records what the guard said unasked.
@@ -33,12 +35,12 @@ func (b *Broker) noteGuardEvent(ev *guard.Event) {
 	if w == nil {
 		w = &b.guarding.nowhere
 	}
-	if w.left.Count > 0 && w.left.Executable != ev.Executable {
-		b.flushWard(w)
+	i := slices.IndexFunc(w.left, func(e guard.Event) bool { return e.Executable == ev.Executable })
+	if i < 0 { // there are no more than the policy names
+		i, w.left = len(w.left), append(w.left, guard.Event{Executable: ev.Executable})
 	}
-	count := uint64(w.left.Count) + uint64(ev.Count)
-	w.left = *ev
-	w.left.Count = uint32(min(count, 1<<32-1))
+	w.left[i].PID = ev.PID
+	w.left[i].Count += min(ev.Count, 1<<32-1-w.left[i].Count) // does not wrap
 	if now := b.boot(); w.told == 0 || now-w.told >= refusalPause {
 		b.flushWard(w)
 		w.told = max(now, 1)
@@ -47,13 +49,12 @@ func (b *Broker) noteGuardEvent(ev *guard.Event) {
 
 // flushWard records the refusals that are not recorded yet. The caller holds mu.
 func (b *Broker) flushWard(w *ward) {
-	if w.left.Count == 0 {
-		return
+	for _, e := range w.left {
+		b.append(&audit.Record{
+			Event: audit.EventGuard, Code: guardRefused, ID: w.hold, Path: w.path, PID: e.PID, Count: uint64(e.Count), Text: e.Executable,
+		})
 	}
-	b.append(&audit.Record{
-		Event: audit.EventGuard, Code: guardRefused, ID: w.hold, Path: w.path, PID: w.left.PID, Count: uint64(w.left.Count), Text: w.left.Executable,
-	})
-	w.left = guard.Event{}
+	w.left = nil
 }
 
 // flushWards is flushWard for all. The caller holds mu.
@@ -64,8 +65,8 @@ func (b *Broker) flushWards() {
 	b.flushWard(&b.guarding.nowhere)
 }
 
-// recordUnguarded records that the guard does not refuse opens below a bundle that is, or is about to be, held. The caller holds mu.
+// recordUnguarded records that the guard does not refuse opens below a bundle that is held. Any user may have a bundle of which it cannot be
+// told, so there is one record for each hold, and no line. The caller holds mu.
 func (b *Broker) recordUnguarded(hold uint64, path string, err error) {
 	b.append(&audit.Record{Event: audit.EventGuard, Code: guardUnguarded, ID: hold, Path: path, Text: errText(err)})
-	b.logger.Warn("a bundle is not guarded", "path", path, "error", err)
 }

@@ -2,8 +2,8 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"locker/audit"
@@ -27,25 +27,26 @@ type guarding struct {
 	why   string           // there is none, as was recorded last; "": nothing was
 	last  uint64           // id of a ward
 	wards map[uint64]*ward // what conn guards, or is about to, by id
+	over  bool             // we end: there will be no other
 
 	nowhere ward // has the refusals of which the guard, or we, cannot tell any more below what they were
 
 	anew chan struct{} // capacity 1: the policy may name others
-	turn chan struct{} // as many claims at once open their directories
 }
 
 const (
 	// guardPatience is how long after the guard went a claim waits for the next one, and how long it waits for an answer: who hangs is
 	// killed after one second.
 	guardPatience = 2 * time.Second
-	// longestGuardPause bounds the pause between two tries to reach the guard.
+	// The pause before the guard is connected to again doubles between these bounds, until one has lived for guardLives: one that ends
+	// soon, whatever it is told, would fill the log.
+	leastGuardPause   = time.Millisecond
 	longestGuardPause = time.Second
-	// guardTurns is how many claims open their directories at once, of guard.MaxDirs each.
-	guardTurns = 4
+	guardLives        = 10 * time.Second
 )
 
 func newGuarding(now time.Duration) guarding {
-	return guarding{again: make(chan struct{}), since: now, wards: map[uint64]*ward{}, anew: make(chan struct{}, 1), turn: make(chan struct{}, guardTurns)}
+	return guarding{again: make(chan struct{}), since: now, wards: map[uint64]*ward{}, anew: make(chan struct{}, 1)}
 }
 
 // wantsGuard reports whether there is to be a guard.
@@ -53,7 +54,7 @@ func (b *Broker) wantsGuard() bool { return b.dialGuard != nil && len(b.rules.Lo
 
 // mindGuard finds the guard, tells it who is refused and of what is held, and hears it, again and again, until ctx is done.
 func (b *Broker) mindGuard(ctx context.Context) {
-	for pause := time.Millisecond; ctx.Err() == nil; {
+	for pause := leastGuardPause; ctx.Err() == nil; {
 		programs := b.rules.Load().policy.Guard
 		if len(programs) == 0 {
 			select {
@@ -64,17 +65,23 @@ func (b *Broker) mindGuard(ctx context.Context) {
 		}
 		conn, err := b.beginGuarding(ctx, programs)
 		if err == nil {
-			pause = time.Millisecond
-			b.guardHolds(ctx, conn)
+			began := time.Now()
+			b.guardHolds(ctx, conn, programs)
 			b.hearGuard(ctx, conn, programs)
 			if ctx.Err() != nil { // we end, and what it guards with us
-				conn.Close()
+				b.endGuarding(conn)
 				return
 			}
 			b.loseGuard(conn)
-			continue
+			if !slices.Equal(programs, b.rules.Load().policy.Guard) {
+				continue
+			}
+			if time.Since(began) >= guardLives {
+				pause = leastGuardPause
+			}
+		} else {
+			b.noGuard(err)
 		}
-		b.noGuard(err)
 		over := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
@@ -106,8 +113,8 @@ func (b *Broker) beginGuarding(ctx context.Context, programs []string) (*guard.C
 	return conn, nil
 }
 
-// guardHolds tells a new guard of all bundles that are held.
-func (b *Broker) guardHolds(ctx context.Context, conn *guard.Conn) {
+// guardHolds tells a new guard of all bundles that are held, as long as it is there and is to refuse the programs.
+func (b *Broker) guardHolds(ctx context.Context, conn *guard.Conn, programs []string) {
 	var count uint64
 	b.mu.Lock()
 	holds := b.table.allHolds()
@@ -115,15 +122,24 @@ func (b *Broker) guardHolds(ctx context.Context, conn *guard.Conn) {
 	for _, h := range holds {
 		b.mu.Lock()
 		needs := b.table.byID(h.id) == h && h.info.needsGuard()
+		over := b.guarding.conn != conn
 		b.mu.Unlock()
+		if over || ctx.Err() != nil || !slices.Equal(programs, b.rules.Load().policy.Guard) {
+			break
+		}
 		if needs && b.guardHold(ctx, conn, h) {
 			count++
 		}
 	}
 	b.mu.Lock()
-	b.append(&audit.Record{Event: audit.EventGuard, Code: guardOn, PID: conn.PID(), Count: count})
+	over := b.guarding.conn != conn
+	if !over {
+		b.append(&audit.Record{Event: audit.EventGuard, Code: guardOn, PID: conn.PID(), Count: count})
+	}
 	b.mu.Unlock()
-	b.logger.Info("guarding", "pid", conn.PID(), "held", count)
+	if !over {
+		b.logger.Info("guarding", "pid", conn.PID(), "held", count)
+	}
 }
 
 // needsGuard reports whether a hold is a bundle's that nobody guards. The caller holds mu.
@@ -133,9 +149,9 @@ func (i *holdInfo) needsGuard() bool {
 
 // guardHold has a hold of before guarded.
 func (b *Broker) guardHold(ctx context.Context, conn *guard.Conn, h *hold) bool {
-	w, err := b.newWard(ctx, conn, h.uid, b.rules.Load().opener, h.info.file, h.info.path)
+	w, err := b.newWard(ctx, conn, h.uid, nil, b.rules.Load().opener, h.info.file, h.info.path)
 	b.mu.Lock()
-	late := b.table.byID(h.id) != h || h.info.releasing || b.guarding.conn != conn
+	late := b.table.byID(h.id) != h || h.info.releasing || b.guarding.conn != conn || ctx.Err() != nil
 	switch {
 	case err != nil && !late:
 		b.recordUnguarded(h.id, h.info.path, err)
@@ -155,8 +171,10 @@ func (b *Broker) guardHold(ctx context.Context, conn *guard.Conn, h *hold) bool 
 // hearGuard takes what the guard says unasked, until it goes, or others are to be refused.
 func (b *Broker) hearGuard(ctx context.Context, conn *guard.Conn, programs []string) {
 	hearing, stop := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait() // else it might take what is meant for mindGuard
 	defer stop()
-	b.work.Go(func() {
+	looking.Go(func() {
 		for {
 			select {
 			case <-hearing.Done():
@@ -178,10 +196,23 @@ func (b *Broker) hearGuard(ctx context.Context, conn *guard.Conn, programs []str
 	}
 }
 
-// loseGuard notes that a guard refuses nobody any more.
+// endGuarding ends a guard's work, since we end.
+func (b *Broker) endGuarding(conn *guard.Conn) {
+	conn.Close()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.flushWards()
+	b.guarding.over = true
+}
+
+// loseGuard notes that a guard refuses nobody any more, or hangs and shall not; once, whoever finds it first.
 func (b *Broker) loseGuard(conn *guard.Conn) {
 	conn.Close()
 	b.mu.Lock()
+	if b.guarding.conn != conn || b.guarding.over {
+		b.mu.Unlock()
+		return
+	}
 	b.flushWards()
 	var count uint64
 	for _, h := range b.table.allHolds() {
@@ -249,6 +280,3 @@ func (b *Broker) awaitGuard(ctx context.Context) *guard.Conn {
 	defer b.mu.Unlock()
 	return b.guarding.conn
 }
-
-// errNoTurn: too many others were telling the guard of theirs.
-var errNoTurn = errors.New("others kept the guard busy")

@@ -277,7 +277,9 @@ func TestRefusalsAreRecordedAtOnceAndThenSeldom(t *testing.T) {
 		defer f.b.mu.Unlock()
 		var left uint32
 		for _, w := range f.b.guarding.wards {
-			left += w.left.Count
+			for _, e := range w.left {
+				left += e.Count
+			}
 		}
 		return left == 500
 	})
@@ -292,7 +294,7 @@ func TestRefusalsAreRecordedAtOnceAndThenSeldom(t *testing.T) {
 		f.b.mu.Lock()
 		defer f.b.mu.Unlock()
 		for _, w := range f.b.guarding.wards {
-			return w.left.Count == 1
+			return len(w.left) == 1 && w.left[0].Count == 1
 		}
 		return false
 	})
@@ -308,10 +310,11 @@ func TestWhatTheGuardHasNoRoomForIsHeldWithoutIt(t *testing.T) {
 	server := startOpens(t, f.server)
 	f.guard.limitFiles(10) // its own are more
 	p := f.dial()
-	rest(t, p.granted(attached(bundle)), idleRests)
+	g := p.granted(attached(bundle))
+	rest(t, g, idleRests)
 	server.may("write", token)
 	found := f.guardRecords(guardUnguarded)
-	if len(found) != 1 || found[0].Path != bundle || found[0].Text == "" {
+	if len(found) != 1 || found[0].Path != bundle || found[0].ID != g[0].ID || found[0].Text == "" {
 		t.Errorf("recorded as %+v", found)
 	}
 }

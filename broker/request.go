@@ -50,8 +50,10 @@ type request struct {
 
 	// What the guard was told for the claim, while its files are locked: see guardFiles.
 	wards      []*ward     // for each of files; nil where nothing is guarded
+	unguarded  []error     // for each of files: why the guard could not be told of it
 	guardAsked bool        // it was told, or there was none:
 	guardedBy  *guard.Conn // which one; nil: none
+	guardsLost int         // how many have ended since they were told
 
 	parking   sync.Mutex // held while files are parked: see park
 	answering sync.Mutex // guards answered, and orders Queued before the final answer

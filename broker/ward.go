@@ -21,30 +21,20 @@ type ward struct {
 	path string        // as the client named it
 	hold uint64        // 0: not granted yet
 	told time.Duration // boot clock: when its last refusals were recorded; 0: none were
-	left guard.Event   // refusals that are not recorded yet; Count 0: none
+	left []guard.Event // refusals that are not recorded yet, for each program
 }
 
 // wardFiles is how many descriptors a bundle's directories take for a moment.
 const wardFiles = guard.MaxDirs + 2
 
-// newWard has the guard refuse opens below the bundle f, for uid. It waits for a turn, and for the guard's answer.
-func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, uid uint32, opener *flock.Opener, f *flock.File, path string) (*ward, error) {
-	if b.beforeWard != nil {
-		b.beforeWard()
-	}
-	ctx, cancel := context.WithTimeout(ctx, guardPatience)
-	defer cancel()
-	select {
-	case b.guarding.turn <- struct{}{}:
-		defer func() { <-b.guarding.turn }()
-	case <-ctx.Done():
-		return nil, errNoTurn
-	}
+// newWard has the guard refuse opens below the bundle f, for uid. It waits for a slot of gate, if there is one, while it looks what
+// the bundle's directories are, which their owner can make slow, and then for the guard's answer.
+func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, uid uint32, gate *slots, opener *flock.Opener, f *flock.File, path string) (*ward, error) {
 	if err := b.beginOpening(uid, wardFiles); err != nil {
 		return nil, err
 	}
 	defer b.endOpening(wardFiles)
-	dirs, more, err := opener.BundleDirs(f, guard.MaxDirs)
+	dirs, err := b.bundleDirs(ctx, gate, opener, f)
 	if err != nil {
 		return nil, err
 	}
@@ -53,22 +43,40 @@ func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, uid uint32, open
 			unix.Close(fd)
 		}
 	}()
-	if more {
-		b.logger.Warn("a bundle has more directories than are guarded", "path", path, "guarded", len(dirs))
-	}
 	b.mu.Lock()
 	b.guarding.last++
 	w := &ward{conn: conn, id: b.guarding.last, path: path}
 	b.guarding.wards[w.id] = w // before it can be spoken of
 	b.mu.Unlock()
-	if err := conn.Guard(ctx, w.id, dirs); err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			conn.Close() // it hangs, and what it may have done ends with the connection
+	// From here on, and not from before the bundle was read: else its owner would have the guard taken for one that hangs.
+	asking, cancel := context.WithTimeout(ctx, guardPatience)
+	defer cancel()
+	if err := conn.Guard(asking, w.id, dirs); err != nil {
+		if errors.Is(err, guard.ErrGone) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			b.loseGuard(conn) // it hangs, and what it may have done ends with the connection; or who looks next would find it still
 		}
 		b.lift(w)
 		return nil, err
 	}
 	return w, nil
+}
+
+// bundleDirs opens the directories of a bundle that are guarded. The caller closes them.
+func (b *Broker) bundleDirs(ctx context.Context, gate *slots, opener *flock.Opener, f *flock.File) ([]int, error) {
+	if gate != nil {
+		if !gate.acquire(ctx, openWait) {
+			return nil, errTooManyOpens
+		}
+		defer gate.release()
+	}
+	if b.beforeWard != nil {
+		b.beforeWard()
+	}
+	dirs, more, err := opener.BundleDirs(f, guard.MaxDirs)
+	if more && err == nil {
+		b.logger.Debug("a bundle has more directories than are guarded", "path", f.Path, "guarded", len(dirs))
+	}
+	return dirs, err
 }
 
 // lift ends a ward: when it returns the guard refuses nobody for its sake, or is gone, or hangs and is about to be killed. The caller
@@ -82,14 +90,14 @@ func (b *Broker) lift(w *ward) {
 	defer cancel()
 	if err := w.conn.Lift(ctx, w.id); err != nil && !errors.Is(err, guard.ErrGone) {
 		b.logger.Error("the guard may still refuse opens", "path", w.path, "error", err)
-		w.conn.Close() // what it guards ends with the connection
+		b.loseGuard(w.conn) // what it guards ends with the connection
 	}
 }
 
 // liftAll ends the wards of a claim that is not granted.
 func (r *request) liftAll() {
 	wards := r.wards
-	r.wards, r.guardAsked = nil, false
+	r.wards, r.unguarded, r.guardAsked = nil, nil, false
 	for _, w := range wards {
 		if w != nil {
 			r.s.b.lift(w)
@@ -99,7 +107,7 @@ func (r *request) liftAll() {
 
 // wantsWard reports whether the guard is still to be asked about r's files, which are locked. The caller holds mu.
 func (b *Broker) wantsWard(r *request) bool {
-	if !b.wantsGuard() || r.guardAsked && r.guardedBy == b.guarding.conn {
+	if !b.wantsGuard() || r.guardAsked && (r.guardedBy == b.guarding.conn || r.guardsLost == maxGuardsLost) {
 		return false
 	}
 	for i, f := range r.files {
@@ -109,6 +117,9 @@ func (b *Broker) wantsWard(r *request) bool {
 	}
 	return false
 }
+
+// maxGuardsLost bounds how many guards may end under a claim, before it goes on without: it may be the claim that they end of.
+const maxGuardsLost = 3
 
 // maxDisturbed bounds how often in a row a claim finds a bundle open only after the guard was told.
 const maxDisturbed = 8
@@ -130,38 +141,61 @@ func (b *Broker) guardFiles(ctx context.Context, r *request) []event {
 		cancel()
 	}
 	b.mu.Unlock()
+	if r.guardAsked && r.guardedBy != nil {
+		r.guardsLost++
+	}
 	r.liftAll() // of a guard that is gone
 	conn := b.awaitGuard(working)
 	r.guardAsked, r.guardedBy = true, conn
 	if conn == nil {
 		return b.lookAgain(ctx, r)
 	}
-	r.wards = make([]*ward, len(r.files))
-	for i, f := range r.files {
-		if !f.Bundle || f.Network || r.covered[i] {
-			continue
-		}
-		var err error
-		r.wards[i], err = b.newWard(working, conn, r.who.peer.UID, r.regime.opener, f, r.pathOf(i))
-		switch {
-		case err == nil, errors.Is(err, guard.ErrGone), working.Err() != nil: // the grant looks who ended it, and for the next guard
-		case errors.Is(err, flock.ErrMoved):
-			r.unlockFiles(len(r.files))
-			return b.follow(ctx, r)
-		case isShortage(err):
-			r.unlockFiles(len(r.files))
-			return b.refuse(r, b.openRefusal(r, &openError{path: r.pathOf(i), err: err}))
-		default:
-			b.mu.Lock()
-			b.recordUnguarded(0, r.pathOf(i), err)
-			b.mu.Unlock()
-		}
+	switch at, err := b.guardEach(working, r, conn); {
+	case err == nil:
+	case errors.Is(err, flock.ErrMoved):
+		r.unlockFiles(len(r.files))
+		return b.follow(ctx, r)
+	default:
+		r.unlockFiles(len(r.files))
+		return b.refuse(r, b.openRefusal(r, &openError{path: r.pathOf(at), err: err}))
 	}
 	if busy, err := r.askAgain(working); err != nil {
 		r.unlockFiles(len(r.files))
 		return b.openedSince(ctx, r, busy, err)
 	}
 	return b.lookAgain(ctx, r)
+}
+
+// guardEach tells the guard of r's bundles. An error is of file at: it was replaced, or we are short of something; whatever else keeps
+// a bundle from the guard does not keep it from being held.
+func (b *Broker) guardEach(ctx context.Context, r *request, conn *guard.Conn) (at int, err error) {
+	r.wards, r.unguarded = make([]*ward, len(r.files)), make([]error, len(r.files))
+	// As for the files themselves: nobody's bundles, however slow they are, keep another's from the guard.
+	acct, gate := r.s.acct, &b.gates.opens
+	if acct.uid == 0 {
+		gate = nil
+	}
+	turn := acct.opens.acquire(ctx, openWait)
+	if turn {
+		defer acct.opens.release()
+	}
+	for i, f := range r.files {
+		if !f.Bundle || f.Network || r.covered[i] {
+			continue
+		}
+		err := errTooManyOpens
+		if turn {
+			r.wards[i], err = b.newWard(ctx, conn, acct.uid, gate, r.regime.opener, f, r.pathOf(i))
+		}
+		switch {
+		case err == nil, errors.Is(err, guard.ErrGone), ctx.Err() != nil: // the grant looks who ended it, and for the next guard
+		case errors.Is(err, flock.ErrMoved), isShortage(err):
+			return i, err
+		default:
+			r.unguarded[i] = err
+		}
+	}
+	return 0, nil
 }
 
 // The guard itself opens a file for a moment when somebody is refused it. So a file that is found open is asked about so many times.

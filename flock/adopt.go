@@ -38,7 +38,7 @@ func (o *Opener) Adopt(fd int, path, target string, m Mode) (*File, error) {
 	}
 	id := ID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino}
 	return &File{
-		ID: id, Path: path, Target: target, Engines: held, Bundle: IsToken(target), Network: on.network,
+		ID: id, Path: path, Target: target, Engines: held, Bundle: IsToken(target) || target != path, Network: on.network,
 		fd: fd, held: held, readOnly: flags&unix.O_ACCMODE == unix.O_RDONLY, mount: on, tested: o.tested, probes: o.probes,
 	}, nil
 }

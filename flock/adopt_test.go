@@ -92,3 +92,26 @@ func openElsewhere(path string) int {
 	}()
 	return <-fd
 }
+
+// A bundle needs no suffix to be one; the guard asks after it by Bundle.
+func TestABundleThatIsTakenBackIsOneStill(t *testing.T) {
+	for _, name := range []string{"/a.sparsebundle", "/machine"} {
+		dir := publicDir(t)
+		plant(t, dir, "dir "+name[1:]+"/bands", "file "+name[1:]+"/token", "file "+name[1:]+"/Info.plist")
+		o := newOpener(t, dir)
+		f := open(t, o, dir+name)
+		must(t, f.TryLock(Exclusive))
+		got, err := o.Adopt(copyOf(t, f.fd), f.Path, f.Target, Exclusive)
+		must(t, err)
+		if !f.Bundle || !got.Bundle {
+			t.Errorf("%s: a bundle when opened: %v, when taken back: %v", name, f.Bundle, got.Bundle)
+		}
+		fds, _, err := o.BundleDirs(got, 16)
+		must(t, err)
+		if len(fds) != 2 {
+			t.Errorf("%s: %d directories", name, len(fds))
+		}
+		closeAll(fds)
+		must(t, got.Close())
+	}
+}

@@ -100,7 +100,8 @@ func openBelow(dir int, name string) (int, error) {
 	return openInode(fd, unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
-// entriesOf gives the names in an open directory, bands first; more says that not all of it was looked at.
+// entriesOf gives the names in an open directory, bands first, which may not be there: it counts however many other names others have
+// put before it. more says that not all of it was looked at.
 func entriesOf(fd int) (names []string, more bool, err error) {
 	buf := make([]byte, 32<<10)
 	for more = true; len(names) < maxEntries; {
@@ -117,9 +118,7 @@ func entriesOf(fd int) (names []string, more bool, err error) {
 		}
 		_, _, names = unix.ParseDirent(buf[:n], -1, names)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == bandsName })
 	slices.Sort(names)
-	if i := slices.Index(names, bandsName); i > 0 {
-		names = slices.Insert(slices.Delete(names, i, i+1), 0, bandsName)
-	}
-	return names, more, nil
+	return slices.Insert(names, 0, bandsName), more, nil
 }

@@ -1,0 +1,93 @@
+package broker
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"locker/audit"
+	"locker/authz"
+)
+
+// mocked is a rig whose guard is a puppet.
+func mocked(t *testing.T, change func(*rig), answer func(kind byte) bool) *rig {
+	t.Helper()
+	dial := puppet(t, answer)
+	return newRig(t, func(r *rig) {
+		if change != nil {
+			change(r)
+		}
+		policy, alter := r.policy, r.alter
+		r.policy = func() (*authz.Policy, error) {
+			p, err := policy()
+			if err == nil {
+				p.Guard = []string{"/usr/sbin/smbd"}
+			}
+			return p, err
+		}
+		r.alter = func(l *audit.Config, c *Config) {
+			if alter != nil {
+				alter(l, c)
+			}
+			c.Guard = dial
+		}
+	})
+}
+
+func TestAGuardThatEndsWhileItIsToldOfHoldsIsRecordedOnce(t *testing.T) {
+	f := newFenced(t, nil)
+	p := f.dial()
+	for _, name := range []string{"a.sparsebundle", "b.sparsebundle", "c.sparsebundle"} {
+		rest(t, p.granted(detached(f.bundle(name, "token", "bands/"))), guardedRests)
+	}
+	f.fell()
+	f.awaitState("down")
+	arrived, goOn := f.pauseWards()
+	f.raise()
+	<-arrived
+	before := len(f.guardRecords(guardGone))
+	f.fell()
+	goOn()
+	f.awaitState("down")
+	if n := len(f.guardRecords(guardGone)) - before; n != 1 {
+		t.Errorf("%d records of the end of one guard", n)
+	}
+	if found := f.guardRecords(guardUnguarded); len(found) != 0 {
+		t.Errorf("%d records more: %+v", len(found), found)
+	}
+}
+
+// Whatever the cause, a claim of which each guard ends must not wait for ever for one that does not, nor the log be filled.
+func TestAClaimOfWhichEveryGuardEndsIsGranted(t *testing.T) {
+	var asked atomic.Int32
+	r := mocked(t, nil, func(kind byte) bool {
+		if kind == asksGuard {
+			asked.Add(1)
+		}
+		return kind != asksGuard
+	})
+	bundle, _ := r.mac()
+	p := r.dial()
+	rest(t, p.granted(try(attached(bundle))), idleRests)
+	if n := asked.Load(); n > 2*maxGuardsLost {
+		t.Errorf("%d guards were told of it", n)
+	}
+}
+
+func TestAGuardThatEndsAgainAndAgainIsConnectedToSeldom(t *testing.T) {
+	var dialed atomic.Int32
+	r := mocked(t, nil, func(kind byte) bool {
+		if kind == asksDeny {
+			dialed.Add(1)
+		}
+		return kind != asksGuard
+	})
+	bundle, _ := r.mac()
+	p := r.dial()
+	p.granted(attached(bundle)) // of which each next guard is told
+	before := dialed.Load()
+	<-time.After(time.Second)
+	if n := dialed.Load() - before; n > 12 { // the pauses between are 1 ms, 2 ms, 4 ms, …
+		t.Errorf("%d connections within a second", n)
+	}
+}
