@@ -60,7 +60,20 @@ func (s *site) fill() {
 	}
 }
 
-// built gives the directory of locker and lockerd, which TestMain removes.
+// binDir is TestMain's, for locker and lockerd.
+var binDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if binDir, err = os.MkdirTemp("", "fileservers"); err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	os.RemoveAll(binDir)
+	os.Exit(status)
+}
+
+// built gives the directory of locker and lockerd.
 var built = sync.OnceValues(func() (string, error) {
 	build := exec.Command("go", "build", "-o", binDir+"/", "locker/cmd/locker", "locker/cmd/lockerd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -69,14 +82,6 @@ var built = sync.OnceValues(func() (string, error) {
 	}
 	return binDir, nil
 })
-
-var binDir = filepath.Join(os.TempDir(), fmt.Sprintf("fileservers-%d", os.Getpid()))
-
-func TestMain(m *testing.M) {
-	status := m.Run()
-	os.RemoveAll(binDir)
-	os.Exit(status)
-}
 
 const nobody = 65534
 

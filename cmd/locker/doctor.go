@@ -48,7 +48,6 @@ type verdictOn struct {
 	kept   kept
 	why    string   // and what would help; "" where nothing is to be said
 	past   []string // what gets past the lock all the same: doctor_past.go
-	shut   bool     // the guard lets nothing through that takes an open
 }
 
 // examination is what doctor has found out. Its lists are in the order of the command line and of the configuration.

@@ -23,41 +23,42 @@ func everything() []string {
 
 // tellPast completes the verdicts.
 func (e *examination) tellPast() {
+	smbd, afpd := e.lockerd.guard.denies("smbd", e.samba.smbd), e.lockerd.guard.denies("afpd", e.netatalk.serves)
 	for i := range e.verdicts {
 		v := &e.verdicts[i]
-		w, bundle := usual(), false
+		denied := v.server == "samba" && smbd || v.server == "netatalk" && afpd
+		w, bundle := usual().by(denied, nil), false
 		if at := slices.IndexFunc(e.paths, func(p pathReport) bool { return p.path == v.path }); at >= 0 {
-			w, bundle = e.paths[at].worth(), e.paths[at].kind == kindBundle
+			p := &e.paths[at]
+			w, bundle = p.worth().by(denied, p), p.kind == kindBundle
 		}
 		v.past = everything()
 		switch v.server {
 		case "samba":
 			if at := slices.IndexFunc(e.samba.shares, func(s share) bool { return s.name == v.name }); at >= 0 {
-				v.past = pastShare(e.samba.shares[at], w, v.kept)
+				v.past = pastShare(e.samba.shares[at], w)
 			}
 		case "netatalk":
-			if v.kept == keptYes && w.ofd == keptYes {
-				v.past = []string{pastRename}
-			}
+			v.past = pastNetatalk(w)
 		}
-		if v.shut {
-			v.past = slices.DeleteFunc(v.past, func(word string) bool { return word != pastDelete && word != pastRename })
+		if !bundle || len(v.past) == 0 || w.guard == guardsBundle && !slices.Contains(v.past, pastOpen) {
 			continue
 		}
-		if bundle && len(v.past) > 0 {
-			v.past = append(v.past, pastBands)
-			if v.kept == keptYes || v.kept == keptPartly {
-				v.why = join(v.why, whyBands)
-			}
+		v.past = append(v.past, pastBands)
+		if v.kept == keptYes || v.kept == keptPartly {
+			v.why = join(v.why, whyBands)
 		}
 	}
 }
 
-// pastShare is for a share that a lock worth w keeps out so far.
-func pastShare(s share, w worth, k kept) []string {
+// pastShare is for a hold that is worth w.
+func pastShare(s share, w worth) []string {
+	k := judgeLocks("", s, w).kept
 	switch {
 	case !s.available:
 		return nil
+	case s.seen() && (w.guard == guardsBundle || w.guard == guardsWithin && s.forced()):
+		return []string{pastDelete, pastRename}
 	case k == keptYes:
 		return []string{pastTruncate, pastDelete, pastRename}
 	case k == keptPartly && s.strict == "auto" && s.oplocks:
@@ -72,6 +73,13 @@ func pastShare(s share, w worth, k kept) []string {
 
 // lax reports whether kernel locks are looked at, but only by who locks.
 func (s *share) lax() bool {
-	elsewhere := slices.ContainsFunc(s.objects, func(object string) bool { return slices.Contains(pastKernel(), moduleName(object)) })
-	return s.locking && s.posix && !s.forced() && s.strict == "no" && !elsewhere
+	return s.locking && s.posix && !s.forced() && s.strict == "no" && s.seen()
+}
+
+// pastNetatalk is likewise. To delete a file, afpd opens it.
+func pastNetatalk(w worth) []string {
+	if w.ofd == keptYes || w.guard == guardsBundle {
+		return []string{pastRename}
+	}
+	return everything()
 }

@@ -30,25 +30,54 @@ func TestWhoIsNotKnownToBeKeptOutIsTakenToDoEverything(t *testing.T) {
 		{"a lock that is not there", good, worth{ofd: keptNo, why: "no ofd"}, everything()},
 	}
 	for _, tt := range tests {
-		if got := pastShare(tt.s, tt.w, judgeShare("/p", tt.s, tt.w).kept); !slices.Equal(got, tt.want) {
+		if got := pastShare(tt.s, tt.w); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 	for _, k := range []kept{keptNo, keptUnknown} {
-		for _, v := range []verdictOn{{server: "netatalk", kept: k}, {server: "nfs", kept: k}, {server: "samba", kept: k}} {
-			e := examination{verdicts: []verdictOn{v}}
+		if got := pastNetatalk(worth{ofd: k}); !slices.Equal(got, everything()) {
+			t.Errorf("netatalk, %v: %q, want everything", k, got)
+		}
+		for _, server := range []string{"nfs", "samba"} {
+			e := examination{verdicts: []verdictOn{{server: server, kept: k}}}
 			if e.tellPast(); !slices.Equal(e.verdicts[0].past, everything()) {
-				t.Errorf("%s, %v: %q, want everything", v.server, k, e.verdicts[0].past)
+				t.Errorf("%s, %v: %q, want everything", server, k, e.verdicts[0].past)
 			}
 		}
 	}
 }
 
-// Of a bundle the lock covers the token alone, which is worth saying where somebody is kept out.
+func TestNothingThatIsOpenedGetsPastTheGuard(t *testing.T) {
+	byName := []string{pastDelete, pastRename}
+	for name, s := range testparmSays(t, "four") {
+		want := byName
+		if !s.available {
+			want = nil
+		} else if !s.seen() {
+			want = everything()
+		}
+		for _, w := range []worth{{ofd: keptYes}, {ofd: keptNo}, {ofd: keptUnknown}} {
+			w.guard = guardsBundle
+			if got := pastShare(s, w); !slices.Equal(got, want) {
+				t.Errorf("share %s, %v: %q, want %q", name, w.ofd, got, want)
+			}
+			if got := pastNetatalk(w); !slices.Equal(got, []string{pastRename}) {
+				t.Errorf("netatalk, %v: %q", w.ofd, got)
+			}
+			elsewhere := s
+			elsewhere.objects, elsewhere.available = []string{"ceph"}, true
+			if got := pastShare(elsewhere, w); !slices.Equal(got, everything()) {
+				t.Errorf("share %s past the kernel: %q, want everything", name, got)
+			}
+		}
+	}
+}
+
+// Of a bundle the lock covers the token alone, which is worth saying where somebody is kept out by it.
 func TestBandsGetPastALockAndItIsSaid(t *testing.T) {
 	for _, kind := range []kind{kindBundle, kindFile} {
 		for k := keptYes; k <= keptUnknown; k++ {
-			e := examination{paths: []pathReport{{path: "/p", kind: kind}}, verdicts: []verdictOn{{path: "/p", server: "netatalk", kept: k, why: "x"}}}
+			e := examination{paths: []pathReport{{path: "/p", kind: kind}}, verdicts: []verdictOn{{path: "/p", server: "nfs", kept: k, why: "x"}}}
 			e.tellPast()
 			v := e.verdicts[0]
 			if got, want := slices.Contains(v.past, pastBands), kind == kindBundle; got != want {

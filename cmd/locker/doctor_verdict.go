@@ -12,7 +12,7 @@ func pastKernel() []string {
 // judgeShare says what a lock that is worth w does to a share's clients.
 func judgeShare(path string, s share, w worth) verdictOn {
 	v := judgeLocks(path, s, w)
-	if !s.seen() {
+	if v.kept == keptYes || !s.seen() { // by locks alone, or by neither
 		return v
 	}
 	return w.guarded(v, s.forced())
@@ -23,11 +23,9 @@ func (s *share) seen() bool {
 	return !slices.ContainsFunc(s.objects, func(object string) bool { return slices.Contains(pastKernel(), moduleName(object)) })
 }
 
-// guarded is a verdict with what the guard does. only: somebody serves nothing but bundles.
+// guarded is a verdict on somebody whom the locks alone do not keep out. only: he serves nothing but bundles.
 func (w worth) guarded(v verdictOn, only bool) verdictOn {
-	v.shut = w.guard == guardsBundle
 	switch {
-	case v.kept == keptYes: // by locks alone
 	case w.guard == guardsBundle:
 		v.kept, v.why = keptYes, whyGuard
 	case w.guard == guardsWithin && only:
@@ -100,5 +98,8 @@ func judgeNetatalk(path, volume string, w worth) verdictOn {
 	if w.ofd == keptNo {
 		v.why = because(whyOnlyGuard, w.why)
 	}
-	return w.guarded(v, false)
+	if w.ofd != keptYes {
+		v = w.guarded(v, false)
+	}
+	return v
 }
