@@ -7,6 +7,7 @@ import (
 
 	"locker/audit"
 	"locker/authz"
+	"locker/wire"
 )
 
 // mocked is a rig whose guard is a puppet.
@@ -89,5 +90,35 @@ func TestAGuardThatEndsAgainAndAgainIsConnectedToSeldom(t *testing.T) {
 	<-time.After(time.Second)
 	if n := dialed.Load() - before; n > 12 { // the pauses between are 1 ms, 2 ms, 4 ms, …
 		t.Errorf("%d connections within a second", n)
+	}
+}
+
+// The guard is told of one of two bundles when the claim ends.
+func TestWhatAClaimHadGuardedIsLiftedWhenItEnds(t *testing.T) {
+	var told, lifted atomic.Int32
+	second, goOn := make(chan struct{}), make(chan struct{})
+	r := mocked(t, nil, func(kind byte) bool {
+		switch kind {
+		case asksGuard:
+			if told.Add(1) == 2 {
+				close(second)
+				<-goOn
+			}
+		case asksLift:
+			lifted.Add(1)
+		}
+		return true
+	})
+	eventually(t, "the guard is there", func() bool { s, _ := r.b.guardState(); return s == wire.GuardOn })
+	p := r.dial()
+	id := p.send(attached(r.bundle("a.sparsebundle", "token", "bands/"), r.bundle("b.sparsebundle", "token", "bands/")))
+	<-second
+	p.answer(p.send(&wire.Cancel{Target: id}))
+	close(goOn)
+	if e := asError(t, p.answer(id)); e.Code != wire.CodeCanceled {
+		t.Errorf("%+v", e)
+	}
+	if n := lifted.Load(); n != 2 {
+		t.Errorf("of two bundles %d were lifted", n)
 	}
 }

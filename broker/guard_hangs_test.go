@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -44,4 +46,39 @@ func TestAGuardThatHangsDoesNotStopTheClock(t *testing.T) {
 	}
 	end()
 	eventually(t, "the first lease has ended", func() bool { return !held(guarded.ID) })
+}
+
+// A disk that hangs keeps the directories of a bundle from being read for the next guard.
+func TestALockerdWhoseBundleHangsHandsOver(t *testing.T) {
+	var s *shelf
+	f := newFenced(t, func(r *rig) {
+		s = &shelf{r: r, boot: testBoot, path: filepath.Join(r.dir, "k", "s")}
+		must(t, os.Mkdir(filepath.Dir(s.path), 0o700))
+		s.start()
+		t.Cleanup(func() { r.halt(); s.end() })
+		r.alter = s.connect
+	})
+	bundle, _ := f.mac()
+	f.dial2().granted(detached(bundle))
+	f.fell()
+	f.awaitState("down")
+	arrived, goOn := f.pauseWards()
+	f.raise()
+	<-arrived
+	f.b.HandOver()
+	f.stop()
+	select {
+	case err := <-f.ended:
+		if err != nil {
+			t.Error(err)
+		}
+		goOn()
+	case <-time.After(patience):
+		t.Error("it waits for the bundle")
+		goOn()
+		<-f.ended
+	}
+	f.rig.stop = nil
+	s.forget(f.b)
+	must(t, f.log.Close())
 }

@@ -29,8 +29,9 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 		timekeeper.Go(func() { b.mindKeeper(keeping) })
 	}
 
+	var guardian sync.WaitGroup // apart: it reads directories, which hangs where a disk does
 	if b.dialGuard != nil {
-		timekeeper.Go(func() { b.mindGuard(keeping) })
+		guardian.Go(func() { b.mindGuard(keeping) })
 	}
 
 	stopAccept := context.AfterFunc(ctx, func() { l.Close() })
@@ -43,6 +44,7 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	if b.giving.Load() && b.keeping.wanted {
 		stopTime() // no lease ends, and no keeper is looked for, while we leave
 		timekeeper.Wait()
+		waitAtMost(&guardian, handPatience)
 		err = errors.Join(err, b.handOver())
 	} else {
 		b.drain(work)
@@ -57,6 +59,7 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	if b.handed.Load() {
 		stopWork() // whoever waits would wait on
 	}
+	quiet = waitAtMost(&guardian, patience) && quiet
 	quiet = waitAtMost(&b.work, patience) && quiet
 	stopWork()
 	b.deaths.close()
@@ -69,7 +72,7 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	case !quiet && b.handed.Load():
 		return err // nothing is left to be done in order: the process ends, and what hangs with it
 	case !quiet:
-		return errors.Join(err, errors.New("stopped, though a call on a network file system still hangs"))
+		return errors.Join(err, errors.New("stopped, though a call on a file system still hangs"))
 	}
 	b.release()
 	return err
