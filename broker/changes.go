@@ -136,7 +136,7 @@ func (b *Broker) watchHold(h *hold) {
 	}
 	k, file, opener := h.info.changes, h.info.file, b.rules.Load().opener
 	known := k.before.Count > 0 // that its name leads elsewhere may be among it, and is not to count at each restart
-	n := flock.Watches(file)
+	n := opener.Watches(file)
 	why := ""
 	switch {
 	case c.kernel == nil:

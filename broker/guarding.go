@@ -121,7 +121,7 @@ func (b *Broker) guardHolds(ctx context.Context, conn *guard.Conn, programs []st
 	b.mu.Unlock()
 	for _, h := range holds {
 		b.mu.Lock()
-		needs := b.table.byID(h.id) == h && h.info.needsGuard()
+		needs := b.table.byID(h.id) == h && b.needsGuard(h.info)
 		over := b.guarding.conn != conn
 		b.mu.Unlock()
 		if over || ctx.Err() != nil || !slices.Equal(programs, b.rules.Load().policy.Guard) {
@@ -143,8 +143,8 @@ func (b *Broker) guardHolds(ctx context.Context, conn *guard.Conn, programs []st
 }
 
 // needsGuard reports whether a hold is a bundle's that nobody guards. The caller holds mu.
-func (i *holdInfo) needsGuard() bool {
-	return !i.releasing && !i.untold && i.ward == nil && i.file.Bundle && !i.file.Network
+func (b *Broker) needsGuard(i *holdInfo) bool {
+	return !i.releasing && !i.untold && i.ward == nil && i.file.Bundle && !b.rules.Load().opener.MayHang(i.file)
 }
 
 // guardHold has a hold of before guarded.

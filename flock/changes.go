@@ -101,7 +101,7 @@ func MaxWatches() int {
 // Privileged: f is an attacker's file, already open, and its directory is his, too: it is walked to as it was opened, and counts only
 // while the very token is in it. Nothing is opened for real.
 func (c *Changes) Watch(o *Opener, f *File, id uint64, known bool, held func() bool) error {
-	if f.Network {
+	if o.MayHang(f) {
 		return errors.New("it is on a network file system")
 	}
 	dir := -1

@@ -186,7 +186,7 @@ func TestNoWatchIsLeftBehindAndNoDescriptor(t *testing.T) {
 		for i, f := range []*File{b, plain, folder} {
 			must(t, h.Watch(o, f, uint64(i), false, func() bool { return true }))
 		}
-		if n, want := h.kernelWatches(), Watches(b)+Watches(plain); n != want { // mapped is one of the bundle's
+		if n, want := h.kernelWatches(), o.Watches(b)+o.Watches(plain); n != want { // mapped is one of the bundle's
 			t.Errorf("round %d: %d watches, want %d", round, n, want)
 		}
 		for i := range uint64(3) {

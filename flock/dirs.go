@@ -21,7 +21,7 @@ const maxEntries = 1024
 // Privileged: as Open. What is in the directory is an attacker's; of it only directories on the same mount are opened.
 func (o *Opener) BundleDirs(f *File, max int) (dirs []int, more bool, err error) {
 	dir, inside := strings.CutSuffix(f.Target, "/"+tokenName)
-	if !f.Bundle || !inside || f.Network {
+	if !f.Bundle || !inside || o.MayHang(f) {
 		return nil, false, pathError("open the directories of", f.Target, unix.EINVAL)
 	}
 	for range maxAttempts {

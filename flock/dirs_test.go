@@ -135,3 +135,22 @@ func TestAskingAgainFindsWhoHasOpenedSinceAndLetsGoOfNothing(t *testing.T) {
 		t.Errorf("of a file that is not locked: %v", err)
 	}
 }
+
+// A broker after a restart may be in another mount namespace than the one that opened the file, and then its mount is none of ours.
+// What its name leads to is.
+func TestABundleThatWasOpenedOnAnotherNamespacesMountIsLookedAtWhereItIsHere(t *testing.T) {
+	o, f := heldBundle(t)
+	f.Network, f.mount = true, &mount{network: true, elsewhere: true}
+	fds, _, err := o.BundleDirs(f, 16)
+	must(t, err)
+	closeAll(fds)
+	f.mount = &mount{network: true}
+	if fds, _, err := o.BundleDirs(f, 16); err == nil {
+		closeAll(fds)
+		t.Error("of a bundle on a network file system they are opened")
+	}
+	f.mount, f.Target = &mount{network: true, elsewhere: true}, "/nowhere/a.sparsebundle/token"
+	if !o.MayHang(f) {
+		t.Error("of a name outside of the whitelist it is not known that it does not hang")
+	}
+}

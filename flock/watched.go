@@ -85,9 +85,9 @@ func eventsOf(p place) uint32 {
 }
 
 // Watches is how many watches a Watch of f may take: what it is to be counted as.
-func Watches(f *File) int {
+func (o *Opener) Watches(f *File) int {
 	switch {
-	case f.Network: // where the kernel sees only what this machine does
+	case o.MayHang(f): // where the kernel sees only what this machine does
 		return 0
 	case f.Bundle:
 		return maxBundleWatches

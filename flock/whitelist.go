@@ -155,6 +155,16 @@ func (o *Opener) Network(path string) bool {
 	return r != nil && r.network
 }
 
+// MayHang reports whether looking anew at what f.Target leads to may hang. Of a file that was opened on a mount which is not among ours,
+// as a broker's before us may have been, f.Network says that a call on it may; where its name leads is on a mount of ours.
+func (o *Opener) MayHang(f *File) bool {
+	if !f.Network {
+		return false
+	}
+	r, _ := o.rootOf(f.Target)
+	return r == nil || r.network || !f.mount.elsewhere
+}
+
 func entryWarnings(path string, s *survey) []string {
 	var out []string
 	warn := func(format string, args ...any) {
