@@ -296,6 +296,9 @@ func (f *fakeLockerd) grant(w *fakeWaiter) bool {
 		if w.lock.Mode == wire.Idle || strings.Contains(path, "known.sparsebundle") {
 			grant.Rests |= wire.RestIdle
 		}
+		if strings.Contains(path, "guarded.sparsebundle") {
+			grant.Rests |= wire.RestGuard
+		}
 		if i := slices.IndexFunc(f.holds, func(h *fakeHold) bool { return h.path == path }); i >= 0 {
 			h := f.holds[i]
 			if h.bob || h.ending || w.lock.Life == wire.Attached || h.session != nil || h.tag != w.lock.Tag {

@@ -102,13 +102,10 @@ func (c *cli) lockCommand() *cobra.Command {
 					return &usageError{text: sayBadDuration("ttl", ttl)}
 				}
 			}
-			lock, err := c.obtain(ctx, r)
-			if err != nil {
-				return err
-			}
-			c.printGrants(lock.Holds())
-			c.warnUnseen(lock.Holds())
-			return nil
+			return c.obtain(ctx, r, func(conn *client.Client, lock *client.Lock) {
+				c.printGrants(lock.Holds())
+				c.warnUnseen(ctx, conn, lock.Holds())
+			})
 		})
 	how.flags(c, cmd.Flags())
 	cmd.Flags().StringVar(&ttl, "ttl", "", flagTTL)
@@ -117,15 +114,19 @@ func (c *cli) lockCommand() *cobra.Command {
 	return cmd
 }
 
-// obtain dials, waits for a detached lock and leaves it.
-func (c *cli) obtain(ctx context.Context, r client.Request) (*client.Lock, error) {
+// obtain dials, waits for a detached lock, has it told and leaves it.
+func (c *cli) obtain(ctx context.Context, r client.Request, tell func(*client.Client, *client.Lock)) error {
 	w := beginWait()
 	conn, lock, err := c.acquire(w.ctx(ctx), r)
 	w.end()
 	if conn != nil {
 		defer conn.Close()
 	}
-	return lock, w.verdict(conn, lock, err)
+	if err := w.verdict(conn, lock, err); err != nil {
+		return err
+	}
+	tell(conn, lock)
+	return nil
 }
 
 // acquire dials and waits for the lock. The connection is nil on an error.
@@ -175,15 +176,6 @@ func (w *waiting) verdict(conn *client.Client, lock *client.Lock, err error) err
 		}
 	}
 	return signalError{sig}
-}
-
-// warnUnseen says which of the locks a file server may have passed by without seeing them.
-func (c *cli) warnUnseen(holds []client.Hold) {
-	for _, h := range holds {
-		if h.Rests&(client.RestIdle|client.RestGuard) == 0 && isBundle(h.Path) {
-			c.say.warning(sayUnseen(h.Path))
-		}
-	}
 }
 
 // isBundle says that the path is a sparsebundle's or its token's, by its name or, if we may look there, by what it holds.

@@ -158,16 +158,13 @@ func (c *cli) runOld(args []string) error {
 
 // oldLock waits for as long as it takes, and leaves the lock behind.
 func (c *cli) oldLock(ctx context.Context, path string) error {
-	lock, err := c.obtain(ctx, client.Request{Paths: []string{path}, Detached: true})
-	if err != nil {
-		return err
-	}
-	if lock.Holds()[0].Already {
-		c.out.WriteString(oldAlready + "\n")
-	} else {
-		c.out.WriteString(oldLockSet + "\n")
-	}
-	return nil
+	return c.obtain(ctx, client.Request{Paths: []string{path}, Detached: true}, func(_ *client.Client, lock *client.Lock) {
+		if lock.Holds()[0].Already {
+			c.out.WriteString(oldAlready + "\n")
+		} else {
+			c.out.WriteString(oldLockSet + "\n")
+		}
+	})
 }
 
 // becomeLockerd starts the daemon in our place. The socket is passed on as it is: made absolute it might exceed the 107

@@ -113,7 +113,7 @@ func (j *job) run(ctx context.Context, r client.Request) error {
 	if err := w.verdict(conn, lock, err); err != nil {
 		return err
 	}
-	j.c.warnUnseen(lock.Holds())
+	j.c.warnUnseen(ctx, conn, lock.Holds())
 	child, err := start(j.path, j.argv, environment(lock), alone, !j.warnOnly)
 	if err != nil {
 		j.release(lock)

@@ -52,6 +52,7 @@ const (
 	whyKind       = "neither a regular file nor a directory: it cannot be locked"
 	whyTokenKind  = "its token is no regular file: it cannot be locked"
 	whyDirectory  = "a directory itself has a flock lock alone; what is said here is about the files in it"
+	whyFlockAlone = "a flock lock alone, which file servers do not see"
 	whyReadOnly   = "the file system is read-only: a flock lock alone, which file servers do not see"
 	whyFixed      = "the file is immutable or append-only: a flock lock alone, which file servers do not see"
 	whyExecutable = "it has an execute bit: a flock lock alone, which file servers do not see"

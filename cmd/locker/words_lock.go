@@ -173,6 +173,24 @@ func sayUnseen(path string) string {
 	return shown(path) + ": a Samba Time Machine share does not see these locks, and lockerd cannot tell whether somebody has it open"
 }
 
+// sayUnguarded is the warning for a bundle that the guard does not guard, though the policy says so.
+func sayUnguarded(path string, g guarding) string {
+	var programs []string
+	for _, p := range g.programs {
+		programs = append(programs, shown(p))
+	}
+	text := shown(path) + ": not guarded: " + strings.Join(programs, ", ") + " may open what is in it; "
+	if g.state == client.GuardDown {
+		return text + "the guard is down, see 'locker status'"
+	}
+	return text + "lockerd's log says why"
+}
+
+// sayNoHelp is the warning for a lock that a file server does not heed at all.
+func sayNoHelp(v verdictOn) string {
+	return shown(v.path) + ": does not keep Samba share " + shown(v.name) + " out: " + v.why + "; see 'locker doctor'"
+}
+
 func saySambaClient(pid int32, who string) string {
 	return fmt.Sprintf("smbd (pid %d) works for %s", pid, shown(who))
 }

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"locker/client"
+)
+
+// Whom the hold keeps out in part, doctor tells; at lock time only those are named whom it does not keep out of anything.
+func TestAHoldNamesTheSharesThatItDoesNotKeepOut(t *testing.T) {
+	const all = client.RestOFD | client.RestFlock | client.RestIdle
+	on := guarding{state: client.GuardOn, programs: []string{"/usr/sbin/smbd"}}
+	for _, tt := range []struct {
+		share string
+		rests client.Rest
+		guard guarding
+		warns bool
+	}{
+		{"tm", all, guarding{}, true},
+		{"tm", all, on, true}, // it could not guard this one
+		{"tm", all | client.RestGuard, on, false},
+		{"tm", all | client.RestGuard, guarding{state: client.GuardOn, programs: []string{"/usr/sbin/afpd"}}, true},
+		{"no-posix", all, guarding{}, true},
+		{"lax", all, guarding{}, true},
+		{"tm-netatalk", all, guarding{}, false},
+		{"netatalk", all, guarding{}, false},
+		{"netatalk", client.RestFlock, guarding{}, true},
+		{"default", all, guarding{}, false},
+		{"off", all, guarding{}, false},
+		{"gluster", all | client.RestGuard, on, true},
+	} {
+		s := testparmSays(t, "four")[tt.share]
+		path := s.path + "/mac.sparsebundle"
+		samba := &sambaReport{running: true, smbd: []string{"/usr/sbin/smbd"}, shares: []share{s}}
+		got := keptOutOfNothing(client.Hold{Path: path, Rests: tt.rests}, samba, tt.guard)
+		if (len(got) == 1) != tt.warns {
+			t.Errorf("%s, %v, guard %v: %+v", tt.share, tt.rests.Names(), tt.guard.words(), got)
+			continue
+		}
+		if tt.warns {
+			if text := sayNoHelp(got[0]); !strings.HasPrefix(text, path+": does not keep Samba share "+tt.share+" out: ") || !strings.HasSuffix(text, "; see 'locker doctor'") {
+				t.Errorf("says %q", text)
+			}
+		}
+		if got := keptOutOfNothing(client.Hold{Path: filepath.Join("/elsewhere", path), Rests: client.RestFlock}, samba, guarding{}); len(got) != 0 {
+			t.Errorf("%s: a bundle that it does not serve: %+v", tt.share, got)
+		}
+	}
+}
