@@ -73,6 +73,8 @@ func (b *Broker) letGo(taken []*hold, say func(h *hold, r *audit.Record)) (evs [
 		keeper.Step("release.unlocked")
 		b.unwatch(h)
 		h.info.file.Close()
+	}
+	for _, h := range taken { // when all are unlocked: the guard may hang
 		if h.info.ward != nil {
 			b.lift(h.info.ward)
 		}

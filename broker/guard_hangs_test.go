@@ -82,3 +82,29 @@ func TestALockerdWhoseBundleHangsHandsOver(t *testing.T) {
 	s.forget(f.b)
 	must(t, f.log.Close())
 }
+
+func TestAGuardThatHangsKeepsNoOtherFileLocked(t *testing.T) {
+	lifting, goOn := make(chan struct{}), make(chan struct{})
+	r := mocked(t, nil, func(kind byte) bool {
+		if kind == asksLift {
+			close(lifting)
+			<-goOn
+		}
+		return true
+	})
+	end := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(end)
+	eventually(t, "the guard is there", func() bool { s, _ := r.b.guardState(); return s == wire.GuardOn })
+	p := r.dial()
+	bundle, _ := r.mac()
+	plain := r.file("plain")
+	p.granted(detached(bundle))
+	p.granted(detached(plain))
+	id := p.send(&wire.Unlock{By: wire.ByAll})
+	<-lifting
+	if !isFree(t, plain) {
+		t.Error("it waits for the guard")
+	}
+	end()
+	p.answer(id)
+}
