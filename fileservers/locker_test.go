@@ -68,6 +68,9 @@ func TestMain(m *testing.M) {
 	if binDir, err = os.MkdirTemp("", "fileservers"); err != nil {
 		panic(err)
 	}
+	if err := os.Chmod(binDir, 0o755); err != nil { // others run locker from there, too
+		panic(err)
+	}
 	status := m.Run()
 	os.RemoveAll(binDir)
 	os.Exit(status)

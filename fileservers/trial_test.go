@@ -135,14 +135,16 @@ func (x trial) run(t *testing.T) {
 	before := sum(t, s.dir)
 	x.hold(s)
 	predicted, held := s.doctor(server), x.kind.held
-	t.Logf("doctor: kept out: %s, but not from %v", predicted.KeptOut, predicted.GetsThrough)
-	s.warns(server, predicted)
 	if x.guard {
-		if !slices.Equal(predicted.GetsThrough, x.kind.opensNot) || predicted.KeptOut != "yes" {
-			t.Errorf("doctor has not seen the guard")
-		}
+		// Again: doctor looks at whatever runs under the server's name on this machine, other tests' programs among it.
+		s.until("doctor says that nothing gets through that takes an open", func() bool {
+			predicted = s.doctor(server)
+			return slices.Equal(predicted.GetsThrough, x.kind.opensNot) && predicted.KeptOut == "yes"
+		})
 		held = nil // the server answers with its words for EPERM
 	}
+	s.warns(server, predicted)
+	t.Logf("doctor: kept out: %s, but not from %v", predicted.KeptOut, predicted.GetsThrough)
 	for _, file := range []string{"token", "bands/0"} {
 		for _, v := range x.kind.verbs {
 			o := v.try(s, m, file)
