@@ -94,7 +94,7 @@ func newFenced(t testing.TB, change func(*rig)) *fenced {
 	dir, err := os.MkdirTemp("", "fence") // short: unix(7)
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	f := &fenced{server: program(t, "smbd"), socket: filepath.Join(dir, "guard")}
+	f := &fenced{server: program(t, "fileserver"), socket: filepath.Join(dir, "guard")}
 	f.programs = []string{f.server}
 	f.rig = newRig(t, func(r *rig) {
 		f.rig = r

@@ -184,7 +184,7 @@ func TestANewBrokerGuardsWhatTheOldOneHeld(t *testing.T) {
 func TestAReloadSaysWhoIsRefusedFromThenOn(t *testing.T) {
 	f := newFenced(t, nil)
 	bundle, token := f.mac()
-	first, second := startOpens(t, f.server), startOpens(t, program(t, "afpd"))
+	first, second := startOpens(t, f.server), startOpens(t, program(t, "otherserver"))
 	p := f.dial()
 	g := p.granted(detached(bundle))
 	first.mayNot("write", token)

@@ -26,7 +26,7 @@ func TestAGuardNeedsExactlyTheCapabilitiesThatItNames(t *testing.T) {
 	socket := filepath.Join(dir, "guard.sock")
 	startChild(t, "caps", strings.Join(allNeeded(), ","), "guard", socket, time.Minute.String(), "", "")
 	// A user's server and a user's directory, for which root without capabilities is nobody.
-	smbd := program(t, "smbd")
+	smbd := program(t, "fileserver")
 	must(t, os.Chmod(filepath.Dir(smbd), 0o755))
 	must(t, os.Chmod(filepath.Dir(filepath.Dir(smbd)), 0o755))
 	b := newBundle(t, 1)

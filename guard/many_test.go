@@ -19,7 +19,7 @@ func TestAHundredBundlesAreGuardedAndNothingElse(t *testing.T) {
 		bands = n
 	}
 	r := newRig(t).serve()
-	smbd, other := startAs(t, program(t, "smbd"), "opener"), startAs(t, program(t, "other"), "opener")
+	smbd, other := startAs(t, program(t, "fileserver"), "opener"), startAs(t, program(t, "other"), "opener")
 	c := r.denying(smbd.exe)
 	var all []bundle
 	var dirs []string

@@ -72,7 +72,7 @@ func TestTheBrokersDeathLetsGo(t *testing.T) {
 	needGuard(t)
 	leaksNothing(t, func(t *testing.T) {
 		r := newRig(t).serve()
-		smbd := startAs(t, program(t, "smbd"), "opener")
+		smbd := startAs(t, program(t, "fileserver"), "opener")
 		b := newBundle(t, 1)
 		for range 3 {
 			broker := startChild(t, "broker", r.path, smbd.exe, b.root, filepath.Dir(b.band(0)))
@@ -93,7 +93,7 @@ func TestTheGuardsDeathLetsGo(t *testing.T) {
 	for _, waits := range []bool{false, true} {
 		t.Run(fmt.Sprintf("waits=%v", waits), func(t *testing.T) {
 			g, path, hang := guardChild(t, time.Hour, "reader")
-			smbd, other := startAs(t, program(t, "smbd"), "opener"), startAs(t, program(t, "other"), "opener")
+			smbd, other := startAs(t, program(t, "fileserver"), "opener"), startAs(t, program(t, "other"), "opener")
 			b := newBundle(t, 1)
 			c := dialGuard(t, path)
 			must(t, c.Deny(soonContext(t), []string{smbd.exe}))
@@ -128,7 +128,7 @@ func TestTheGuardsDeathLetsGo(t *testing.T) {
 func TestAStoppedGuardIsKilledAndLetsGo(t *testing.T) {
 	needGuard(t)
 	g, path, _ := guardChild(t, 4*time.Second, "")
-	smbd, other := startAs(t, program(t, "smbd"), "opener"), startAs(t, program(t, "other"), "opener")
+	smbd, other := startAs(t, program(t, "fileserver"), "opener"), startAs(t, program(t, "other"), "opener")
 	b := newBundle(t, 1)
 	c := dialGuard(t, path)
 	must(t, c.Deny(soonContext(t), []string{smbd.exe}))
@@ -152,7 +152,7 @@ func TestAStoppedGuardIsKilledAndLetsGo(t *testing.T) {
 func TestAGuardWhoseWatchHangsIsKilled(t *testing.T) {
 	needGuard(t)
 	g, path, hang := guardChild(t, 4*time.Second, "session")
-	smbd := startAs(t, program(t, "smbd"), "opener")
+	smbd := startAs(t, program(t, "fileserver"), "opener")
 	b := newBundle(t, 1)
 	c := dialGuard(t, path)
 	must(t, c.Deny(soonContext(t), []string{smbd.exe}))
@@ -194,7 +194,7 @@ func TestAReaderThatHangsLetsEverybodyInAndIsReplaced(t *testing.T) {
 			}
 		}
 		r.serve()
-		smbd, other := startAs(t, program(t, "smbd"), "opener"), startAs(t, program(t, "other"), "opener")
+		smbd, other := startAs(t, program(t, "fileserver"), "opener"), startAs(t, program(t, "other"), "opener")
 		b := newBundle(t, 1)
 		c := r.denying(smbd.exe)
 		b.guard(c, 1)
@@ -274,7 +274,7 @@ func TestAGuardThatFailsAgainAndAgainGivesUp(t *testing.T) {
 func TestAGuardThatCannotReadEventsLetsEverybodyIn(t *testing.T) {
 	needGuard(t)
 	g, path, _ := guardChild(t, time.Minute, "")
-	smbd, other := startAs(t, program(t, "smbd"), "opener"), startAs(t, program(t, "other"), "opener")
+	smbd, other := startAs(t, program(t, "fileserver"), "opener"), startAs(t, program(t, "other"), "opener")
 	b := newBundle(t, 1)
 	c := dialGuard(t, path)
 	must(t, c.Deny(soonContext(t), []string{smbd.exe}))

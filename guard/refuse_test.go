@@ -16,7 +16,7 @@ func TestAFileServerIsRefusedWhatIsHeldAndNothingElse(t *testing.T) {
 	needGuard(t)
 	leaksNothing(t, func(t *testing.T) {
 		r := newRig(t).serve()
-		smbd := startAs(t, program(t, "smbd"), "opener")
+		smbd := startAs(t, program(t, "fileserver"), "opener")
 		restic := startAs(t, program(t, "restic"), "opener")
 		held, other := newBundle(t, 3), newBundle(t, 3)
 		c := r.denying("/usr/sbin/afpd", smbd.exe)
@@ -58,7 +58,7 @@ func TestAFileServerIsRefusedWhatIsHeldAndNothingElse(t *testing.T) {
 func TestTheBrokerIsToldWhoWasRefusedWhere(t *testing.T) {
 	needGuard(t)
 	r := newRig(t).serve()
-	smbd := startAs(t, program(t, "smbd"), "opener")
+	smbd := startAs(t, program(t, "fileserver"), "opener")
 	a, b := newBundle(t, 3), newBundle(t, 3)
 	c := r.denying(smbd.exe)
 	a.guard(c, 1)
@@ -86,7 +86,7 @@ func TestTheBrokerIsToldWhoWasRefusedWhere(t *testing.T) {
 func TestRefusalsAreCountedAndNoneIsLost(t *testing.T) {
 	needGuard(t)
 	r := newRig(t).serve()
-	smbd := startAs(t, program(t, "smbd"), "opener")
+	smbd := startAs(t, program(t, "fileserver"), "opener")
 	b := newBundle(t, 1)
 	c := r.denying(smbd.exe)
 	b.guard(c, 5)
@@ -113,7 +113,7 @@ func TestRefusalsAreCountedAndNoneIsLost(t *testing.T) {
 func TestADirectoryIsGuardedAsLongAsOneIdHasIt(t *testing.T) {
 	needGuard(t)
 	r := newRig(t).serve()
-	smbd := startAs(t, program(t, "smbd"), "opener")
+	smbd := startAs(t, program(t, "fileserver"), "opener")
 	b := newBundle(t, 1)
 	c := r.denying(smbd.exe)
 	bands := filepath.Dir(b.band(0))
@@ -140,7 +140,7 @@ func TestADirectoryIsGuardedAsLongAsOneIdHasIt(t *testing.T) {
 func TestAServerWhoseProgramWasReplacedIsStillRefused(t *testing.T) {
 	needGuard(t)
 	r := newRig(t).serve()
-	path := program(t, "smbd")
+	path := program(t, "fileserver")
 	old := startAs(t, path, "opener")
 	b := newBundle(t, 1)
 	c := r.denying(path)
@@ -180,7 +180,7 @@ func TestHostileFilesStopNobody(t *testing.T) {
 	needGuard(t)
 	leaksNothing(t, func(t *testing.T) {
 		r := newRig(t).serve()
-		smbd, user, other := startAs(t, program(t, "smbd"), "opener"), startAs(t, program(t, "user"), "opener"), startAs(t, program(t, "other"), "opener")
+		smbd, user, other := startAs(t, program(t, "fileserver"), "opener"), startAs(t, program(t, "user"), "opener"), startAs(t, program(t, "other"), "opener")
 		b := newBundle(t, 1)
 		fifo, socket, leased := filepath.Join(b.root, "fifo"), filepath.Join(b.root, "socket"), filepath.Join(b.root, "leased")
 		must(t, unix.Mkfifo(fifo, 0o644))
@@ -258,7 +258,7 @@ func TestWhatCannotBeGuardedIsRefusedWithTheReason(t *testing.T) {
 func TestAGuardWithoutRoomSaysSo(t *testing.T) {
 	needGuard(t)
 	r := newRig(t).serve()
-	smbd := startAs(t, program(t, "smbd"), "opener")
+	smbd := startAs(t, program(t, "fileserver"), "opener")
 	b := newBundle(t, 1)
 	c := r.denying(smbd.exe)
 	b.guard(c, 1)
