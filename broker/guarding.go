@@ -29,6 +29,9 @@ type guarding struct {
 	wards map[uint64]*ward // what conn guards, or is about to, by id
 	over  bool             // we end: there will be no other
 
+	telling map[uint32]bool // uids of whose holds somebody tells the guard: see guardHolds
+	dirs    map[uint32]int  // directories that are guarded for each uid's sake
+
 	nowhere ward // has the refusals of which the guard, or we, cannot tell any more below what they were
 
 	anew chan struct{} // capacity 1: the policy may name others
@@ -46,7 +49,7 @@ const (
 )
 
 func newGuarding(now time.Duration) guarding {
-	return guarding{again: make(chan struct{}), since: now, wards: map[uint64]*ward{}, anew: make(chan struct{}, 1)}
+	return guarding{again: make(chan struct{}), since: now, wards: map[uint64]*ward{}, telling: map[uint32]bool{}, dirs: map[uint32]int{}, anew: make(chan struct{}, 1)}
 }
 
 // wantsGuard reports whether there is to be a guard.
@@ -66,7 +69,7 @@ func (b *Broker) mindGuard(ctx context.Context) {
 		conn, err := b.beginGuarding(ctx, programs)
 		if err == nil {
 			began := time.Now()
-			b.guardHolds(ctx, conn, programs)
+			b.guardHolds(ctx, conn)
 			b.hearGuard(ctx, conn, programs)
 			if ctx.Err() != nil { // we end, and what it guards with us
 				b.endGuarding(conn)
@@ -111,61 +114,6 @@ func (b *Broker) beginGuarding(ctx context.Context, programs []string) (*guard.C
 	close(b.guarding.again)
 	b.guarding.again = nil
 	return conn, nil
-}
-
-// guardHolds tells a new guard of all bundles that are held, as long as it is there and is to refuse the programs.
-func (b *Broker) guardHolds(ctx context.Context, conn *guard.Conn, programs []string) {
-	var count uint64
-	b.mu.Lock()
-	holds := b.table.allHolds()
-	b.mu.Unlock()
-	for _, h := range holds {
-		b.mu.Lock()
-		needs := b.table.byID(h.id) == h && b.needsGuard(h.info)
-		over := b.guarding.conn != conn
-		b.mu.Unlock()
-		if over || ctx.Err() != nil || !slices.Equal(programs, b.rules.Load().policy.Guard) {
-			break
-		}
-		if needs && b.guardHold(ctx, conn, h) {
-			count++
-		}
-	}
-	b.mu.Lock()
-	over := b.guarding.conn != conn
-	if !over {
-		b.append(&audit.Record{Event: audit.EventGuard, Code: guardOn, PID: conn.PID(), Count: count})
-	}
-	b.mu.Unlock()
-	if !over {
-		b.logger.Info("guarding", "pid", conn.PID(), "held", count)
-	}
-}
-
-// needsGuard reports whether a hold is a bundle's that nobody guards. The caller holds mu.
-func (b *Broker) needsGuard(i *holdInfo) bool {
-	return !i.releasing && !i.untold && i.ward == nil && i.file.Bundle && !b.rules.Load().opener.MayHang(i.file)
-}
-
-// guardHold has a hold of before guarded.
-func (b *Broker) guardHold(ctx context.Context, conn *guard.Conn, h *hold) bool {
-	w, err := b.newWard(ctx, conn, h.uid, nil, b.rules.Load().opener, h.info.file, h.info.path)
-	b.mu.Lock()
-	late := b.table.byID(h.id) != h || h.info.releasing || b.guarding.conn != conn || ctx.Err() != nil
-	switch {
-	case err != nil && !late:
-		b.recordUnguarded(h.id, h.info.path, err)
-	case err == nil && !late:
-		w.hold = h.id
-		h.info.ward = w
-		h.info.rests |= wire.RestGuard
-		b.changed()
-	}
-	b.mu.Unlock()
-	if err == nil && late {
-		b.lift(w)
-	}
-	return err == nil && !late
 }
 
 // hearGuard takes what the guard says unasked, until it goes, or others are to be refused.
@@ -225,6 +173,7 @@ func (b *Broker) loseGuard(conn *guard.Conn) {
 	g := &b.guarding
 	g.conn, g.again, g.since, g.why = nil, make(chan struct{}), b.boot(), ""
 	clear(g.wards)
+	clear(g.dirs)
 	wanted := b.wantsGuard()
 	rec := audit.Record{Event: audit.EventGuard, Code: guardGone, PID: conn.PID(), Count: count}
 	if !wanted {

@@ -1,0 +1,170 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"locker/flock"
+	"locker/guard"
+	"locker/wire"
+)
+
+// wantsWard reports whether the guard is still to be asked about r's files, which are locked. The caller holds mu.
+func (b *Broker) wantsWard(r *request) bool {
+	if !b.wantsGuard() || r.guardAsked && (r.guardedBy == b.guarding.conn || r.guardsLost == maxGuardsLost) {
+		return false
+	}
+	for i, f := range r.files {
+		if f.Bundle && !f.Network && !r.covered[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// maxGuardsLost bounds how many guards may end under a claim, before it goes on without: it may be the claim that they end of.
+const maxGuardsLost = 3
+
+// maxDisturbed bounds how often in a row a claim finds a bundle open only after the guard was told.
+const maxDisturbed = 8
+
+// guardApart has the guard refuse opens below r's bundles, in a goroutine of its own, since that may wait, and goes on with the grant.
+//
+// The bundle was not open a moment ago, or the guard would be told in vain, and a Mac that works be disturbed each time that we
+// look. Who has opened it since is found by asking again, when he would be refused.
+func (b *Broker) guardApart(ctx context.Context, r *request) []event {
+	b.work.Go(func() { b.runAll(ctx, b.guardFiles(ctx, r)) })
+	return nil
+}
+
+func (b *Broker) guardFiles(ctx context.Context, r *request) []event {
+	working, cancel := context.WithCancel(ctx)
+	defer cancel()
+	b.mu.Lock()
+	if r.cancel = cancel; r.ended != 0 {
+		cancel()
+	}
+	b.mu.Unlock()
+	if r.guardAsked && r.guardedBy != nil {
+		r.guardsLost++
+	}
+	r.liftAll() // of a guard that is gone
+	conn := b.awaitGuard(working)
+	r.guardAsked, r.guardedBy = true, conn
+	if conn == nil {
+		return b.lookAgain(ctx, r)
+	}
+	switch at, err := b.guardEach(working, r, conn); {
+	case err == nil:
+	case errors.Is(err, flock.ErrMoved):
+		r.unlockFiles(len(r.files))
+		return b.follow(ctx, r)
+	default:
+		r.unlockFiles(len(r.files))
+		return b.refuse(r, b.openRefusal(r, &openError{path: r.pathOf(at), err: err}))
+	}
+	if busy, err := r.askAgain(working); err != nil {
+		r.unlockFiles(len(r.files))
+		return b.openedSince(ctx, r, busy, err)
+	}
+	return b.lookAgain(ctx, r)
+}
+
+// guardEach tells the guard of r's bundles. An error is of file at: it was replaced, or we are short of something; whatever else keeps
+// a bundle from the guard does not keep it from being held.
+func (b *Broker) guardEach(ctx context.Context, r *request, conn *guard.Conn) (at int, err error) {
+	r.wards, r.unguarded = make([]*ward, len(r.files)), make([]error, len(r.files))
+	// As for the files themselves: nobody's bundles, however slow they are, keep another's from the guard.
+	acct, gate := r.s.acct, &b.gates.opens
+	if acct.uid == 0 {
+		gate = nil
+	}
+	turn := acct.opens.acquire(ctx, openWait)
+	if turn {
+		defer acct.opens.release()
+	}
+	for i, f := range r.files {
+		if !f.Bundle || f.Network || r.covered[i] {
+			continue
+		}
+		err := errTooManyOpens
+		if turn {
+			r.wards[i], err = b.newWard(ctx, conn, acct.uid, gate, r.regime.opener, f, r.pathOf(i))
+		}
+		switch {
+		case err == nil, errors.Is(err, guard.ErrGone), ctx.Err() != nil: // the grant looks who ended it, and for the next guard
+		case errors.Is(err, flock.ErrMoved), isShortage(err):
+			return i, err
+		default:
+			r.unguarded[i] = err
+		}
+	}
+	return 0, nil
+}
+
+// The guard itself opens a file for a moment when somebody is refused it. So a file that is found open is asked about so many times.
+const (
+	askedAgain    = 10
+	askAgainPause = time.Millisecond
+)
+
+// askAgain asks whether anybody has one of the files open that rest on nobody having; busy says which.
+func (r *request) askAgain(ctx context.Context) (busy int, err error) {
+	for i, f := range r.files {
+		if r.covered[i] || !f.Idle {
+			continue
+		}
+		err := f.AskAgain()
+		for n := 1; n < askedAgain && errors.Is(err, flock.ErrInUse) && ctx.Err() == nil; n++ {
+			pause := time.NewTimer(askAgainPause)
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+			}
+			pause.Stop()
+			err = f.AskAgain()
+		}
+		if err != nil {
+			return i, err
+		}
+	}
+	return 0, nil
+}
+
+// openedSince goes on with a claim whose file was opened after it was found idle, and before the guard was told. Nothing is locked.
+func (b *Broker) openedSince(ctx context.Context, r *request, busy int, err error) []event {
+	if !errors.Is(err, flock.ErrInUse) {
+		return b.refuse(r, b.openRefusal(r, &openError{path: r.pathOf(busy), err: err}))
+	}
+	b.mu.Lock()
+	ended := r.ended != 0
+	if !ended && r.msg.Wait != wire.NonBlock {
+		b.setWaitDeadline(r)
+	}
+	b.mu.Unlock()
+	if ended {
+		return b.ended(r)
+	}
+	if r.disturbed++; r.disturbed > maxDisturbed {
+		if r.msg.Wait == wire.NonBlock {
+			return b.busyOutside(ctx, r, busy)
+		}
+		if !b.pause(ctx, r) {
+			return b.ended(r)
+		}
+	}
+	return b.notLocked(ctx, r, busy, err)
+}
+
+// takeWard gives the ward of file i to the hold that it becomes. The caller holds mu.
+func (r *request) takeWard(i int) *ward {
+	if r.wards == nil {
+		return nil
+	}
+	w := r.wards[i]
+	if w != nil && w.conn != r.s.b.guarding.conn { // the policy names nobody any more
+		return nil
+	}
+	return w
+}
