@@ -103,10 +103,11 @@ func (b *Broker) guardEach(ctx context.Context, r *request, conn *guard.Conn) (a
 	return 0, nil
 }
 
-// The guard itself opens a file for a moment when somebody is refused it. So a file that is found open is asked about so many times.
+// The guard itself opens a file for a moment when somebody is refused it. So a file that is found open is asked about so many times, and
+// not for long: who has it open for real is refused all else in the bundle meanwhile.
 const (
-	askedAgain    = 10
-	askAgainPause = time.Millisecond
+	askedAgain    = 4
+	askAgainPause = 250 * time.Microsecond
 )
 
 // askAgain asks whether anybody has one of the files open that rest on nobody having; busy says which.

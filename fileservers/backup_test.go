@@ -35,55 +35,68 @@ func TestBackupsUnderALockAreWholeWhileAMacGoesOnWriting(t *testing.T) {
 	for _, tool := range tools {
 		t.Run(tool.name, func(t *testing.T) {
 			s := newSite(t)
-			server := startSmbd(t, s.dir, settings[1])
-			repo := filepath.Join(t.TempDir(), "repo")
-			env := append(os.Environ(), "BUNDLE="+s.bundle(), "REPO="+repo, "RESTIC_REPOSITORY="+repo, "RESTIC_PASSWORD=x", "RESTIC_CACHE_DIR="+t.TempDir(),
-				"BORG_BASE_DIR="+t.TempDir(), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes", "LOCKER_SOCKET="+s.socket)
-			shell := func(script string, more ...string) *exec.Cmd {
-				cmd := exec.Command("sh", "-c", script)
-				cmd.Env = append(env, more...)
-				return cmd
-			}
-			s.do(shell(tool.init))
-			stop := s.writesOn(server.dial(t))
-			generations := map[string]bool{}
-			for round := range rounds {
-				run := s.locker("run", "-w", "10m", "--reason", "backup", s.bundle(), "--", "sh", "-c", `cp -a "$BUNDLE" "$THEN" && `+tool.backup)
-				then := filepath.Join(t.TempDir(), "then")
-				run.Env = append(env, "THEN="+then)
-				s.do(run)
-				out := t.TempDir()
-				s.do(shell(tool.back, "OUT="+out))
-				restored := out
-				if tool.name != "rsync" { // these restore under the whole path
-					restored = filepath.Join(out, s.bundle())
-				}
-				if sum(t, restored) != sum(t, then) {
-					t.Errorf("round %d: what comes back is not what was there when the lock was had", round)
-				}
-				generation := ""
-				for i := range bands {
-					text, err := os.ReadFile(filepath.Join(restored, "bands", fmt.Sprintf("%x", i)))
-					must(t, err)
-					if i > 0 && string(text) != generation {
-						t.Errorf("round %d: band %d is of %q, others of %q", round, i, text, generation)
-					}
-					generation = string(text)
-				}
-				generations[generation] = true
-			}
-			if wrote := stop(); wrote == 0 || len(generations) < 2 {
-				t.Errorf("the Mac wrote %d times, and %d generations were saved: nothing was tried", wrote, len(generations))
-			}
+			tool.saves(t, s, startSmbd(t, s.dir, settings[1]), rounds, "SHARING_VIOLATION")
+		})
+		// The Time Machine share that sees no lock, as it comes.
+		t.Run(tool.name+" with guard", func(t *testing.T) {
+			s := newSite(t, programOf(t, "smbd"))
+			trial{guard: true}.hold(s) // so that it is there
+			s.do(s.locker("unlock", s.bundle()))
+			tool.saves(t, s, startSmbd(t, s.dir, settings[2]), rounds, "ACCESS_DENIED")
 		})
 	}
 }
 
+// saves has a tool save the bundle so many times, each under the lock, while a Mac goes on writing, who is told refusal while he is kept out.
+func (tool tool) saves(t *testing.T, s *site, server *served, rounds int, refusal string) {
+	t.Helper()
+	repo := filepath.Join(t.TempDir(), "repo")
+	env := append(os.Environ(), "BUNDLE="+s.bundle(), "REPO="+repo, "RESTIC_REPOSITORY="+repo, "RESTIC_PASSWORD=x", "RESTIC_CACHE_DIR="+t.TempDir(),
+		"BORG_BASE_DIR="+t.TempDir(), "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes", "LOCKER_SOCKET="+s.socket)
+	shell := func(script string, more ...string) *exec.Cmd {
+		cmd := exec.Command("sh", "-c", script)
+		cmd.Env = append(env, more...)
+		return cmd
+	}
+	s.do(shell(tool.init))
+	stop := s.writesOn(server.dial(t), refusal)
+	generations := map[string]bool{}
+	for round := range rounds {
+		run := s.locker("run", "-w", "10m", "--reason", "backup", s.bundle(), "--", "sh", "-c", `cp -a "$BUNDLE" "$THEN" && `+tool.backup)
+		then := filepath.Join(t.TempDir(), "then")
+		run.Env = append(env, "THEN="+then)
+		s.do(run)
+		out := t.TempDir()
+		s.do(shell(tool.back, "OUT="+out))
+		restored := out
+		if tool.name != "rsync" { // these restore under the whole path
+			restored = filepath.Join(out, s.bundle())
+		}
+		if sum(t, restored) != sum(t, then) {
+			t.Errorf("round %d: what comes back is not what was there when the lock was had", round)
+		}
+		generation := ""
+		for i := range bands {
+			text, err := os.ReadFile(filepath.Join(restored, "bands", fmt.Sprintf("%x", i)))
+			must(t, err)
+			if i > 0 && string(text) != generation {
+				t.Errorf("round %d: band %d is of %q, others of %q", round, i, text, generation)
+			}
+			generation = string(text)
+		}
+		generations[generation] = true
+	}
+	if wrote := stop(); wrote == 0 || len(generations) < 2 {
+		t.Errorf("the Mac wrote %d times, and %d generations were saved: nothing was tried", wrote, len(generations))
+	}
+}
+
 // writesOn has a Mac write one generation after the other into all bands, with token open meanwhile, until the function that it gives is
-// called, which gives their number.
-func (s *site) writesOn(m *mac) (stop func() int) {
+// called, which gives their number. What it is refused it tries again: a band, too, since the guard is told just before it is seen that
+// the token has been opened.
+func (s *site) writesOn(m *mac, refusal string) (stop func() int) {
 	done := make(chan struct{})
-	wrote, refused := 0, 0
+	wrote, refused, disturbed := 0, 0, 0
 	var work sync.WaitGroup
 	work.Go(func() {
 		for {
@@ -94,13 +107,16 @@ func (s *site) writesOn(m *mac) (stop func() int) {
 			}
 			status, token := m.asks("open mac.sparsebundle/token rw -")
 			if status != "OK" {
-				if refused++; status != "SHARING_VIOLATION" {
+				if refused++; status != refusal {
 					s.t.Errorf("open token: %s", status)
 				}
 				continue
 			}
 			for i := range bands {
-				_, band := m.asks("open mac.sparsebundle/bands/%x rw rw", i)
+				status, band := m.asks("open mac.sparsebundle/bands/%x rw rw", i)
+				for ; status == refusal; disturbed++ {
+					status, band = m.asks("open mac.sparsebundle/bands/%x rw rw", i)
+				}
 				if status, _ := m.asks("write %s generation-%05d", band, wrote+1); status != "OK" {
 					s.t.Errorf("write band %d: %s", i, status)
 				}
@@ -116,7 +132,7 @@ func (s *site) writesOn(m *mac) (stop func() int) {
 		if refused == 0 {
 			s.t.Error("the Mac was never kept out: nothing was tried")
 		}
-		s.t.Logf("the Mac wrote %d generations and was kept out %d times", wrote, refused)
+		s.t.Logf("the Mac wrote %d generations, was kept out %d times, and %d times with the token open", wrote, refused, disturbed)
 		return wrote
 	}
 }

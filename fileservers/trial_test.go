@@ -117,16 +117,22 @@ func (s *site) doctor(server *served) prediction {
 	return prediction{}
 }
 
+// programOf gives a program's file, as the guard is to know it.
+func programOf(t *testing.T, name string) string {
+	t.Helper()
+	program, err := exec.LookPath(name)
+	must(t, err)
+	program, err = filepath.EvalSymlinks(program)
+	must(t, err)
+	return program
+}
+
 // run tries everything, and compares: all of what was predicted must get through, and nothing else.
 func (x trial) run(t *testing.T) {
 	x.kind.need(t, "unshare")
 	var deny []string
 	if x.guard {
-		program, err := exec.LookPath(x.kind.program)
-		must(t, err)
-		program, err = filepath.EvalSymlinks(program)
-		must(t, err)
-		deny = append(deny, program)
+		deny = append(deny, programOf(t, x.kind.program))
 	}
 	s := newSite(t, deny...)
 	server := x.kind.start(t, s.dir)
