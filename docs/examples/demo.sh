@@ -141,7 +141,7 @@ allow = ["$dir/srv"]
 
 [server]
 socket_mode = "$1"
-
+$guard
 [[deny]]
 name  = "the archive stays as it is"
 users = ["*"]
@@ -160,6 +160,14 @@ paths = ["$dir/srv/shared"]
 can   = ["lock", "list"]
 END
 }
+guard=''
+if [ $two = yes ]; then
+	cp "$(command -v cat)" bin/fileserver # plays one that heeds no lock, as a stock Time Machine share of Samba's
+	guard="
+[guard]
+deny = [\"$dir/bin/fileserver\"]
+"
+fi
 mode=0600 users=$alice
 [ $two = no ] || mode=0666 users="$alice, $bob"
 if [ -n "$etc" ]; then
@@ -176,11 +184,19 @@ printf '%s$%s &\n' "$me" "$(words "$@")"
 "$@" >lockerd.log 2>&1 &
 lockerd=$!
 eventually locker status
+if [ -n "$guard" ]; then
+	eventually sh -c 'locker status | grep -q "^guard *on: " || grep -q "opens cannot be guarded" lockerd.log'
+	if grep 'opens cannot be guarded' lockerd.log; then
+		missing "fanotify's permission events, or the right to them (CAP_SYS_ADMIN), for the guard"
+		guard=''
+	fi
+fi
 sed 's/^/    /' lockerd.log
 
 heading "A Mac's bundle is locked, while its file server goes on running"
+[ -z "$guard" ] || { step "$me" 0 fileserver $bundle/Info.plist; }
 step $a 0 locker lock --reason 'nightly restic' $bundle
-says 'rests=ofd,flock,idle$'
+says 'rests=ofd,flock,idle\(,guard\)\{0,1\}$'
 step $a 0 locker list
 says 'held .*nightly restic$'
 
@@ -202,6 +218,14 @@ if command -v python3 >/dev/null 2>&1; then
 	says 'fcntl: refused'
 else
 	missing "python3, for a probe with fcntl(2)"
+fi
+
+if [ -n "$guard" ]; then
+	heading "A file server that heeds no lock is kept out by the guard"
+	step "$me" 1 fileserver $bundle/Info.plist
+	says 'Operation not permitted'
+	step "$me" 1 fileserver $bundle/bands/0
+	step "$me" 0 cat $bundle/Info.plist
 fi
 
 heading "The policy decides who may what"
@@ -274,4 +298,5 @@ lockerd=''
 step "$me" 0 locker audit verify --state-dir state
 says ' 0 holds, lockerd stopped cleanly'
 if command -v flock >/dev/null 2>&1; then step "$me" 0 flock -n $bundle/token echo 'the bundle is free'; fi
+[ -z "$guard" ] || { step "$me" 0 fileserver $bundle/Info.plist; }
 printf '\ndemo: all of it really happened\n'
