@@ -81,10 +81,13 @@ func TestOnAFullDiskNoGrantsButReleases(t *testing.T) {
 		t.Errorf("health %+v", h)
 	}
 
-	// A hostile user's denials cannot eat what is left, and every hold can end on file.
-	for range 20000 {
+	// A hostile user's denials cannot eat what is left, nor what he deletes of his holds' files, and every hold can end on file.
+	for i := range 20000 {
 		if _, err := l.Append(&Record{Event: EventDeny, Path: "/srv/x", Text: "no"}); err != nil {
 			t.Fatal(err)
+		}
+		if seq := must(t, l, &Record{Event: EventAltered, ID: held[i%len(held)], Path: "/srv/a", Count: uint64(i + 1), Text: "bands/1"}); seq != 0 {
+			t.Fatal("an alteration is recorded in the room for the ends of holds")
 		}
 	}
 	for _, id := range held {

@@ -149,11 +149,11 @@ func own(e Event) bool {
 	return false
 }
 
-// passing says which records change nothing and can be had by the thousand for the asking: a hostile user
+// passing says which records change no hold and can be had by the thousand for the asking: a hostile user
 // must not fill with them what is kept for the ends of holds, and neither must a keeper that dies again and again.
 func passing(e Event) bool {
 	switch e {
-	case EventConnectRefused, EventDeny, EventWait, EventTimeout, EventCancel, EventSuppressed, EventPolicyRefused, EventKeeper, EventGuard:
+	case EventConnectRefused, EventDeny, EventWait, EventTimeout, EventCancel, EventSuppressed, EventPolicyRefused, EventAltered, EventKeeper, EventGuard:
 		return true
 	}
 	return false

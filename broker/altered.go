@@ -51,7 +51,7 @@ func (b *Broker) lastAltered(h *hold) {
 	if k == nil {
 		return
 	}
-	if uint64(k.before.Count)+uint64(k.final.Count) > uint64(k.sum.Count) {
+	if uint64(k.before.Count)+uint64(k.final.Count) > uint64(k.sum.Count) || k.final.Missed && !k.sum.Missed {
 		h.take(k.final, b.now())
 	}
 	b.logAltered(h)
@@ -126,10 +126,9 @@ func (b *Broker) logAltered(h *hold) {
 	if k == nil || !k.unlogged {
 		return
 	}
-	k.unlogged = false
 	rec := b.recordOfHold(h, audit.EventAltered)
 	rec.Count, rec.Text, rec.Missed = uint64(k.sum.Count), k.sum.Last, k.sum.Missed
-	b.append(&rec)
+	k.unlogged = b.append(&rec) == 0 // the log had no room: perhaps it has when there is more to tell, or at the end
 }
 
 // logAllAltered is logAltered of every hold, at the end of a run: the next one has it from the log. The caller holds mu.

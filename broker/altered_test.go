@@ -301,3 +301,17 @@ func TestWhatIsDeletedRightBeforeTheReleaseIsToldWithIt(t *testing.T) {
 	}
 	r.unwatched()
 }
+
+func TestThatEventsWereLostRightBeforeTheReleaseIsToldWithIt(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.dial4()
+	id := p.granted(attached(r.bands("mac", 1)))[0].ID
+	r.b.mu.Lock()
+	h := r.b.table.byID(id)
+	h.info.changes.final.Missed = true
+	r.b.lastAltered(h)
+	r.b.mu.Unlock()
+	if last := p.altered(); !last.Missed || last.Count != 0 {
+		t.Errorf("told %+v", last)
+	}
+}

@@ -53,6 +53,7 @@ type Config struct {
 	idlePatience time.Duration                           // 0: idlePatience. For tests
 	frames       frameTimes                              // zero: as they are. For tests
 	beforeWard   func()                                  // a bundle was found idle, and the guard does not know yet. For tests
+	beforeWatch  func()                                  // the files of a hold are about to be watched, apart from its grant. For tests
 }
 
 // regime is the policy in force and the opener made for its whitelist: replaced together, never changed.
@@ -72,6 +73,7 @@ type Broker struct {
 	redial       func(context.Context) (*keeper.Conn, error)
 	dialGuard    func(context.Context) (*guard.Conn, error)
 	beforeWard   func()
+	beforeWatch  func()
 	restart      func()
 	needs        func(*authz.Policy) []string
 	first        authz.Server // as of the start: neither the socket nor the state directory can be moved later
@@ -164,7 +166,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, first: c.Policy.Server, bootID: parseBootID(c.BootID), patience: c.Patience,
 		idlePatience: cmp.Or(c.idlePatience, idlePatience), frames: cmp.Or(c.frames, theFrameTimes),
 		keeping:   keeping{wanted: c.Keeper != nil, conn: c.Keeper},
-		dialGuard: c.Guard, guarding: newGuarding(c.Boot()), beforeWard: c.beforeWard,
+		dialGuard: c.Guard, guarding: newGuarding(c.Boot()), beforeWard: c.beforeWard, beforeWatch: c.beforeWatch,
 		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
 		wake:     make(chan struct{}, 1),
 		table:    newTable(tableLimits(c.Policy.Limits)),

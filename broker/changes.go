@@ -208,6 +208,9 @@ func (b *Broker) mindChanges(ctx context.Context) {
 			case <-timer.C:
 			}
 			for _, h := range b.due() {
+				if b.beforeWatch != nil {
+					b.beforeWatch()
+				}
 				b.watchHold(h)
 			}
 			more = b.tellUntold()

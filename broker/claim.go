@@ -59,6 +59,7 @@ func (b *Broker) claim(ctx context.Context, r *request) []event {
 
 // notLocked goes on with a claim to which the kernel has said no, by its file number busy.
 func (b *Broker) notLocked(ctx context.Context, r *request, busy int, err error) []event {
+	r.heard = false // it will be long ago
 	switch {
 	case errors.Is(err, flock.ErrReopen):
 		return b.followApart(ctx, r)

@@ -68,6 +68,8 @@ func (b *Broker) guardFiles(ctx context.Context, r *request) []event {
 		r.unlockFiles(len(r.files))
 		return b.openedSince(ctx, r, busy, err)
 	}
+	// It was quiet a moment ago. Whether it still is may not wait for its uid's turn: the guard would be lifted for that, and the next try be no better.
+	r.heard = r.asksQuiet()
 	return b.lookAgain(ctx, r)
 }
 

@@ -92,7 +92,7 @@ func (b *Broker) whenQuiet(ctx context.Context, r *request) []event {
 	return b.awaitQuiet(ctx, r, n)
 }
 
-// lookLast looks through the bundles of a claim that has their locks. One that was looked through without them just now goes ahead of all others of
+// lookLast looks through the bundles of a claim that has their locks. One that was looked through just now, without them or without the guard, goes ahead of all others of
 // its uid: their turns are for looks that may find something, and meanwhile it would keep a Mac from a bundle that it does not hold yet.
 func (b *Broker) lookLast(ctx context.Context, r *request) (*noise, error) {
 	if r.heard {

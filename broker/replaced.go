@@ -67,6 +67,7 @@ func (b *Broker) pause(ctx context.Context, r *request) bool {
 // follow opens the paths anew after a file was replaced and moves the claim to what it finds.
 func (b *Broker) follow(ctx context.Context, r *request) []event {
 	r.closeFiles()
+	r.heard = false // of other files, or by other rules
 	b.mu.Lock()
 	if r.msg.Wait != wire.NonBlock {
 		b.setWaitDeadline(r)

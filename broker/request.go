@@ -46,7 +46,7 @@ type request struct {
 	replaced  int                // how often a file was replaced under the claim
 	disturbed int                // how often a bundle was opened before the guard was told
 	ahead     map[flock.ID]ahead // of its bundles that were written in the future
-	heard     bool               // its bundles were quiet just now, when they were not locked
+	heard     bool               // its bundles were quiet just now, when they were not locked, or not yet guarded
 
 	// What the guard was told for the claim, while its files are locked: see guardFiles.
 	wards      []*ward     // for each of files; nil where nothing is guarded

@@ -24,14 +24,14 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	var timekeeper, deathwatch sync.WaitGroup
 	timekeeper.Go(func() { b.keepTime(work, keeping) })
 	deathwatch.Go(func() { b.deaths.watch(func(id uint64) { b.died(work, id) }) })
-	timekeeper.Go(func() { b.mindChanges(keeping) })
 	if b.keeping.wanted {
 		timekeeper.Go(func() { b.mindKeeper(keeping) })
 	}
 
-	var guardian sync.WaitGroup // apart: it reads directories, which hangs where a disk does
+	var lookouts sync.WaitGroup // apart: they walk paths and read directories, which hangs where a disk does
+	lookouts.Go(func() { b.mindChanges(keeping) })
 	if b.dialGuard != nil {
-		guardian.Go(func() { b.mindGuard(keeping) })
+		lookouts.Go(func() { b.mindGuard(keeping) })
 	}
 
 	stopAccept := context.AfterFunc(ctx, func() { l.Close() })
@@ -44,7 +44,7 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	if b.giving.Load() && b.keeping.wanted {
 		stopTime() // no lease ends, and no keeper is looked for, while we leave
 		timekeeper.Wait()
-		waitAtMost(&guardian, handPatience)
+		waitAtMost(&lookouts, handPatience)
 		err = errors.Join(err, b.handOver())
 	} else {
 		b.drain(work)
@@ -59,7 +59,7 @@ func (b *Broker) Serve(ctx context.Context, l *net.UnixListener) error {
 	if b.handed.Load() {
 		stopWork() // whoever waits would wait on
 	}
-	quiet = waitAtMost(&guardian, patience) && quiet
+	quiet = waitAtMost(&lookouts, patience) && quiet
 	quiet = waitAtMost(&b.work, patience) && quiet
 	stopWork()
 	b.deaths.close()

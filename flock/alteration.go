@@ -42,7 +42,7 @@ func (c *Changes) batch() (told []watched, more bool) {
 	if c.ended {
 		return nil, false
 	}
-	more = c.readOnce()
+	more = c.readOnce() > 0
 	return c.take(), more
 }
 
@@ -56,24 +56,30 @@ func (c *Changes) take() (told []watched) {
 	return told
 }
 
-// drain reads all that is in the queue. The caller holds mu.
+// drain reads all that is in the queue now, and not what others put in meanwhile: they might be faster than we are. The caller holds mu.
 func (c *Changes) drain() {
-	for c.readOnce() {
+	left, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ) // FIONREAD: bytes in the queue. inotify(7)
+	for err == nil && left > 0 {
+		n := c.readOnce()
+		if n == 0 {
+			return
+		}
+		left -= n
 	}
 }
 
-// readOnce delivers what fits the buffer; false if there was nothing. The caller holds mu.
-func (c *Changes) readOnce() bool {
+// readOnce delivers what fits the buffer, and gives how many bytes that was. The caller holds mu.
+func (c *Changes) readOnce() int {
 	for {
 		n, err := unix.Read(c.fd, c.buf) // never blocks: O_NONBLOCK
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil || n <= 0 {
-			return false
+			return 0
 		}
 		c.deliver(c.buf[:n])
-		return true
+		return n
 	}
 }
 

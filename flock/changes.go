@@ -190,6 +190,9 @@ func (c *Changes) add(w *watched, fd int, p place, prefix string) error {
 		k = &inode{wd: wd}
 		c.inodes[wd] = k
 	}
+	if last := len(k.parts) - 1; last >= 0 && k.parts[last].of == w {
+		return nil // whoever renames bands to mapped between the two has both names lead to it; deliver counts on one part of each
+	}
 	k.parts = append(k.parts, part{w, p, prefix})
 	w.wds = append(w.wds, wd)
 	return nil
@@ -198,7 +201,9 @@ func (c *Changes) add(w *watched, fd int, p place, prefix string) error {
 // note counts that the hold's own name leads elsewhere.
 func (c *Changes) note(id uint64) {
 	c.mu.Lock()
-	c.drain()
+	if !c.ended {
+		c.drain()
+	}
 	if w := c.holds[id]; w != nil && w.Count == 0 { // else it has been told by an event
 		c.count(w, "")
 	}
