@@ -7,6 +7,7 @@ import (
 	"testing"
 )
 
+// Every event has its place in ParseLine.
 func TestEveryEventIsKnown(t *testing.T) {
 	for _, e := range allEvents {
 		if eventOf([]byte(e)) != e {

@@ -120,7 +120,6 @@ func TestTimesAreRFC3339WithNineDigits(t *testing.T) {
 	}
 }
 
-// Every event has its place in ParseLine.
 func TestEverySingleByteEditOfALineIsRefused(t *testing.T) {
 	r := grant("/srv/\xff\"\\")
 	r.Seq, r.ID, r.Time, r.Boot, r.Prev = 9, 9, r.Expires, 5, strings.Repeat("0a", 32)
