@@ -37,7 +37,7 @@ const (
 	whyOnlyGuard = "only with guard"
 	whyGuard     = "by the guard"
 	whyGuardTM   = "by the guard, as to bundles"
-	whyGuardDown = "lockerd's guard is not there, or cannot: file servers that the policy denies are not kept from held bundles"
+	whyGuardDown = "lockerd's guard is not there, or cannot: file servers that the policy denies are not kept from held bundles; " + logSaysWhy
 	helpFruit    = ", or set fruit:locking = netatalk"
 	helpNoFruit  = ", or set vfs objects = fruit streams_xattr and fruit:locking = netatalk"
 
