@@ -45,7 +45,8 @@ const (
 	whyLax         = "strict locking = no: only byte-range locks are refused"
 	whyOpens       = "opens succeed, reads and writes are refused; guard keeps it out"
 	whyAuto        = "opens succeed, reads and writes are refused unless the client has an oplock or lease (strict locking = auto); guard keeps it out"
-	whyBands       = "by its token; bands that are opened without it are kept only by guard"
+	byToken        = "by its token"
+	whyBands       = "bands that are opened without the token are kept only by guard"
 	whyUnavailable = "available = no: it is not served"
 	whyNoTestparm  = "smbd is running, and testparm was not found to tell its shares"
 
