@@ -120,25 +120,6 @@ func TestTimesAreRFC3339WithNineDigits(t *testing.T) {
 	}
 }
 
-// Every event has its place in ParseLine.
-func TestEveryEventIsKnown(t *testing.T) {
-	for _, e := range allEvents {
-		if eventOf([]byte(e)) != e {
-			t.Errorf("%s is not known", e)
-		}
-	}
-	for _, e := range []string{"", "Grant", "grant ", "granted"} {
-		line := AppendLine(nil, &Record{Event: Event(e)})
-		if _, err := ParseLine(line); err == nil {
-			t.Errorf("%s parses", line)
-		}
-	}
-}
-
-var allEvents = []Event{EventStart, EventStop, EventPolicy, EventPolicyRefused, EventConnectRefused, EventGrant, EventDeny, EventWait,
-	EventTimeout, EventCancel, EventRelease, EventExpire, EventBreak, EventDeath, EventResume, EventLost, EventCleared, EventGap,
-	EventRecovered, EventSuppressed, EventAltered, EventKeeper, EventRotate, EventCheckpoint, EventHeld}
-
 func TestEverySingleByteEditOfALineIsRefused(t *testing.T) {
 	r := grant("/srv/\xff\"\\")
 	r.Seq, r.ID, r.Time, r.Boot, r.Prev = 9, 9, r.Expires, 5, strings.Repeat("0a", 32)

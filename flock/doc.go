@@ -45,7 +45,8 @@
 // A sparsebundle is a directory named *.sparsebundle, or one that holds Info.plist, bands/ and token. What is opened is its
 // token, a regular file with one link; so it is when a path names *.sparsebundle/token.
 //
-// BundleDirs opens the directories that such a bundle is, for the guard, which is to be told which they are.
+// BundleDirs opens the directories that such a bundle is, for the guard, which is to be told which they are. Written says when it was last
+// written, by the times of its files: it opens none of them.
 //
 // A lock is tested when it is the first of its engine on a file system: a second description must be refused, or the claim
 // fails with ErrMeaningless. What that cannot see is listed at provesItself.
@@ -74,8 +75,8 @@
 //
 // # Who is in the way
 //
-// Outside names the processes that hold a file, Users those too that have it open, in at most 200 ms, though not before they have
-// looked at 4,096 processes and descriptors, and in 100 ms more from where the clients come for whom file servers among them work.
+// Outside names the processes that hold a file, Users those too that have it open. They look for 200 ms, and for longer only until they have
+// seen 4,096 processes and descriptors; 100 ms more are for where the clients come from for whom file servers among them work.
 //
 // # Kernel
 //

@@ -46,6 +46,9 @@ func (e *examination) tellPast() {
 		}
 		v.past = append(v.past, pastBands)
 		if v.kept == keptYes || v.kept == keptPartly {
+			if v.why == "" {
+				v.why = byToken
+			}
 			v.why = join(v.why, whyBands)
 		}
 	}

@@ -75,6 +75,10 @@ func TestNothingThatIsOpenedGetsPastTheGuard(t *testing.T) {
 
 // Of a bundle the lock covers the token alone, which is worth saying where somebody is kept out by it.
 func TestBandsGetPastALockAndItIsSaid(t *testing.T) {
+	plain := examination{paths: []pathReport{{path: "/p", kind: kindBundle}}, verdicts: []verdictOn{{path: "/p", server: "nfs", kept: keptYes}}}
+	if plain.tellPast(); plain.verdicts[0].why != byToken+"; "+whyBands {
+		t.Errorf("kept out without a word: says %q", plain.verdicts[0].why)
+	}
 	for _, kind := range []kind{kindBundle, kindFile} {
 		for k := keptYes; k <= keptUnknown; k++ {
 			e := examination{paths: []pathReport{{path: "/p", kind: kind}}, verdicts: []verdictOn{{path: "/p", server: "nfs", kept: k, why: "x"}}}
@@ -83,7 +87,7 @@ func TestBandsGetPastALockAndItIsSaid(t *testing.T) {
 			if got, want := slices.Contains(v.past, pastBands), kind == kindBundle; got != want {
 				t.Errorf("%v, %v: bands: %v", kind, k, got)
 			}
-			if got, want := strings.Contains(v.why, whyBands), kind == kindBundle && k <= keptPartly; got != want || !strings.HasPrefix(v.why, "x") {
+			if got, want := strings.Contains(v.why, whyBands), kind == kindBundle && k <= keptPartly; got != want || !strings.HasPrefix(v.why, "x") || strings.Contains(v.why, byToken) {
 				t.Errorf("%v, %v: says %q", kind, k, v.why)
 			}
 		}

@@ -34,7 +34,7 @@ func (g guarding) words() string {
 	case client.GuardOff:
 		return "off: the policy denies nobody"
 	case client.GuardDown:
-		return "down: held bundles are not kept from " + list
+		return "down: held bundles are not kept from " + list + "; " + logSaysWhy
 	}
 	return "none: this lockerd is too old for one"
 }

@@ -136,7 +136,7 @@ func TestAGuardThatIsDownIsAProblem(t *testing.T) {
 func TestTheGuardIsToldForPeople(t *testing.T) {
 	programs := []string{"/usr/sbin/smbd", "/opt/a b"}
 	for state, want := range map[client.GuardState]string{
-		client.GuardOn: "on: held bundles are kept from /usr/sbin/smbd, /opt/a b", client.GuardDown: "down: held bundles are not kept from /usr/sbin/smbd",
+		client.GuardOn: "on: held bundles are kept from /usr/sbin/smbd, /opt/a b", client.GuardDown: "down: held bundles are not kept from /usr/sbin/smbd, /opt/a b; lockerd's log says why",
 		client.GuardOff: "off: the policy denies nobody", 0: "none: this lockerd is too old for one",
 	} {
 		if got := (guarding{state, programs}).words(); !strings.HasPrefix(got, want) {

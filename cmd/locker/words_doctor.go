@@ -37,7 +37,7 @@ const (
 	whyOnlyGuard = "only with guard"
 	whyGuard     = "by the guard"
 	whyGuardTM   = "by the guard, as to bundles"
-	whyGuardDown = "lockerd's guard is not there, or cannot: file servers that the policy denies are not kept from held bundles"
+	whyGuardDown = "lockerd's guard is not there, or cannot: file servers that the policy denies are not kept from held bundles; " + logSaysWhy
 	helpFruit    = ", or set fruit:locking = netatalk"
 	helpNoFruit  = ", or set vfs objects = fruit streams_xattr and fruit:locking = netatalk"
 
@@ -45,7 +45,8 @@ const (
 	whyLax         = "strict locking = no: only byte-range locks are refused"
 	whyOpens       = "opens succeed, reads and writes are refused; guard keeps it out"
 	whyAuto        = "opens succeed, reads and writes are refused unless the client has an oplock or lease (strict locking = auto); guard keeps it out"
-	whyBands       = "by its token; bands that are opened without it are kept only by guard"
+	byToken        = "by its token"
+	whyBands       = "bands that are opened without the token are kept only by guard"
 	whyUnavailable = "available = no: it is not served"
 	whyNoTestparm  = "smbd is running, and testparm was not found to tell its shares"
 

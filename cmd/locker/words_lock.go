@@ -183,8 +183,10 @@ func sayUnguarded(path string, g guarding) string {
 	if g.state == client.GuardDown {
 		return text + "the guard is down, see 'locker status'"
 	}
-	return text + "lockerd's log says why"
+	return text + logSaysWhy
 }
+
+const logSaysWhy = "lockerd's log says why"
 
 // sayNoHelp is the warning for a lock that a file server does not heed at all.
 func sayNoHelp(v verdictOn) string {

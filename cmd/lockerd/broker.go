@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -40,19 +39,13 @@ type office struct {
 func serveClients(o options, stderr io.Writer) error {
 	at := office{options: o, logger: newLogger(o, stderr), manager: newManager()}
 	err := serveAt(&at)
-	if err != nil && !at.opened && at.manager.address != "" {
-		// The service manager will start it again at once, as it should after a crash, but in vain.
-		select {
-		case <-at.handOver:
-		case <-at.drain.Done():
-		case <-time.After(startPause):
-		}
+	if err != nil && !at.opened {
+		ctx, done := at.whileWanted(at.drain)
+		at.manager.spare(ctx)
+		done()
 	}
 	return err
 }
-
-// startPause is how long a broker that cannot start keeps its service manager from trying again.
-const startPause = time.Second
 
 func serveAt(at *office) error {
 	unix.Umask(0o077) // whatever is created is for us alone until it is given away on purpose. umask(2)

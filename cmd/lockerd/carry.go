@@ -65,13 +65,16 @@ func (s *supervisor) carry() (text string, free func(), err error) {
 		}
 		err = errors.Join(err, cerr)
 	}
-	carryOf(&c.Public, s.public.UnixListener)
-	carryOf(&c.Keeper, s.keeper.UnixListener)
-	carryOf(&c.Report, s.broker.report)
 	if g := s.guards.child; g != nil {
 		c.Guard = g.process.Pid
 		carryOf(&c.GuardSays, g.report)
+		if err != nil { // it has ended just now, which keeps nobody from an upgrade; else it ends when nobody hears it any more
+			c.Guard, c.GuardSays, err = 0, 0, nil
+		}
 	}
+	carryOf(&c.Public, s.public.UnixListener)
+	carryOf(&c.Keeper, s.keeper.UnixListener)
+	carryOf(&c.Report, s.broker.report)
 	if s.keeper.lock >= 0 {
 		carry(&c.KeeperLock, s.keeper.lock)
 	}

@@ -33,18 +33,9 @@ func guardBundles(o options, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	server := guard.Server{Warn: logger.Warn}
-	if o.brokerUser != "" {
-		var err error
-		if server.BrokerUID, err = uidOf(o.brokerUser); err != nil {
-			return err
-		}
-	}
-	// Its parent is the administrator's to make: only where it is safe can only he know.
-	if err := makeOwnDir(filepath.Dir(o.guard)); err != nil {
-		return fmt.Errorf("make the directory of the guard's socket: %w", err)
-	}
-	place, err := takePlace("guard", o.guard, o.guard+ownerSuffix)
+	place, err := o.guardsPlace(&server)
 	if err != nil {
+		m.spare(ctx)
 		return err
 	}
 	defer place.release()
@@ -64,6 +55,21 @@ func guardBundles(o options, stderr io.Writer) error {
 	err = server.Serve(ctx, place.UnixListener)
 	m.say("STOPPING=1")
 	return err
+}
+
+// guardsPlace finds out whom a guard serves, and takes its place.
+func (o options) guardsPlace(server *guard.Server) (*takenPlace, error) {
+	if o.brokerUser != "" {
+		var err error
+		if server.BrokerUID, err = uidOf(o.brokerUser); err != nil {
+			return nil, err
+		}
+	}
+	// Its parent is the administrator's to make: only where it is safe can only he know.
+	if err := makeOwnDir(filepath.Dir(o.guard)); err != nil {
+		return nil, fmt.Errorf("make the directory of the guard's socket: %w", err)
+	}
+	return takePlace("guard", o.guard, o.guard+ownerSuffix)
 }
 
 // uidOf finds a user by name or number.

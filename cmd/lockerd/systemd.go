@@ -117,6 +117,23 @@ func (m manager) say(words ...string) {
 	c.Write([]byte(text))
 }
 
+// startPause is how long a process that cannot start keeps its service manager from trying again.
+const startPause = time.Second
+
+// spare waits before an end that came before anything was served: a service manager starts us again at once, as it should after a crash,
+// but now in vain. Until ctx is done.
+func (m manager) spare(ctx context.Context) {
+	if m.address == "" {
+		return
+	}
+	over := time.NewTimer(startPause)
+	defer over.Stop()
+	select {
+	case <-ctx.Done():
+	case <-over.C:
+	}
+}
+
 // reloading is what a reload begins with; READY=1 ends it.
 func reloading() string {
 	var ts unix.Timespec

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/signal"
@@ -71,5 +72,51 @@ func TestAnUpgradeSwallowsNoSignal(t *testing.T) {
 		if got := <-s.signals; got != sig {
 			t.Errorf("%v came after %v", got, sig)
 		}
+	}
+}
+
+// The loop may not have heard of it yet.
+func TestAGuardThatHasJustEndedKeepsNobodyFromAnUpgrade(t *testing.T) {
+	where := place(t)
+	where.stateDir = t.TempDir()
+	s := &supervisor{public: mustListen(t, where)}
+	defer s.release()
+	var err error
+	if s.keeper, err = keepBeside(where, false); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := func() *os.File {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Close(); w.Close() })
+		return r
+	}
+	s.broker = &child{process: self, report: report()}
+	s.guards.child = &child{process: self, report: report()}
+	for _, ended := range []bool{false, true} {
+		if ended {
+			s.guards.child.report.Close()
+		}
+		text, free, err := s.carry()
+		free()
+		var c carried
+		if err := errors.Join(err, json.Unmarshal([]byte(text), &c)); err != nil {
+			t.Errorf("ended %v: %v", ended, err)
+		}
+		if carries := c.Guard != 0 && c.GuardSays > 2; carries == ended || ended && c.Guard != 0 {
+			t.Errorf("ended %v: it carries guard %d, which reports to %d", ended, c.Guard, c.GuardSays)
+		}
+	}
+	s.broker.report.Close()
+	_, free, err := s.carry()
+	free()
+	if err == nil {
+		t.Error("it carries a broker that has ended")
 	}
 }
