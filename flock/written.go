@@ -30,7 +30,7 @@ const (
 // It is *NoQuiet where that cannot be found out, ErrReopen if f.Target no longer leads to f, and ctx.Err() soon after ctx has ended. It
 // takes about a second for a quarter of a million files.
 //
-// Privileged: all names, files and mounts in the bundle are an attacker's, and change meanwhile. Two directories are opened, by openat2, and
+// Privileged: all names, files and mounts in the bundle are an attacker's, and change meanwhile. Its directory and those two are opened, by openat2, and
 // read; of all else only the times are asked for, which nothing can hold up (AT_STATX_DONT_SYNC: not even a FUSE mount). statx(2)
 func (o *Opener) Written(ctx context.Context, f *File) (time.Time, error) {
 	newest, err := o.written(ctx, f)
@@ -72,18 +72,12 @@ func (o *Opener) written(ctx context.Context, f *File) (newest time.Time, err er
 	if err := l.through(dir); err != nil {
 		return newest, err
 	}
-	bands, err := openat2(dir, bandsName, beneath)
-	switch meaning(err) {
-	case nil:
-	case ErrNotFound: // a bundle by its name alone
-		return l.newest, nil
-	case ErrSymlink, ErrMount:
-		return newest, &NoQuiet{"its bands are elsewhere"}
-	default:
-		return newest, err
+	for _, name := range bundleDirs {
+		if err := l.below(dir, name); err != nil {
+			return newest, err
+		}
 	}
-	defer unix.Close(bands)
-	return l.newest, l.through(bands)
+	return l.newest, nil
 }
 
 // lookThrough is one look through a bundle.
@@ -92,6 +86,24 @@ type lookThrough struct {
 	mount  uint64 // that the bundle is on
 	left   int    // how many files may still be looked at
 	newest time.Time
+}
+
+// below looks at all that lies in the bundle's directory of that name, which need not be there.
+//
+// Privileged: as through; the directory is opened O_PATH, beneath the bundle and on its mount.
+func (l *lookThrough) below(bundle int, name string) error {
+	dir, err := openat2(bundle, name, beneath)
+	switch meaning(err) {
+	case nil:
+	case ErrNotFound: // a bundle by its name alone has no bands, and seldom one has mapped
+		return nil
+	case ErrSymlink, ErrMount:
+		return &NoQuiet{"its " + name + " directory is elsewhere"}
+	default:
+		return err
+	}
+	defer unix.Close(dir)
+	return l.through(dir)
 }
 
 // through looks at all that lies in dir, and then at dir itself, whose time says what came and went meanwhile.

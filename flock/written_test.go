@@ -58,7 +58,7 @@ func later(t testing.TB, dir string) {
 }
 
 func TestWhateverIsDoneBelowABundleShowsInWhenItWasWritten(t *testing.T) {
-	o, f, bundle := writtenBundle(t, 600, "file mac.sparsebundle/lock", "file old")
+	o, f, bundle := writtenBundle(t, 600, "file mac.sparsebundle/lock", "dir mac.sparsebundle/mapped", "file mac.sparsebundle/mapped/0", "file old")
 	write := func(name string) func() error {
 		return func() error { return os.WriteFile(bundle+"/"+name, []byte("x"), 0o644) }
 	}
@@ -71,6 +71,7 @@ func TestWhateverIsDoneBelowABundleShowsInWhenItWasWritten(t *testing.T) {
 		{"the plist", write("Info.plist"), "Info.plist"},
 		{"another file of it", write("lock"), "lock"},
 		{"a band", write("bands/1ff"), "bands/1ff"},
+		{"what is in mapped", write("mapped/0"), "mapped/0"},
 		{"a new band", write("bands/258"), "bands/258"},
 		{"a band removed", func() error { return os.Remove(bundle + "/bands/0") }, "bands"},
 		{"a band renamed", func() error { return os.Rename(bundle+"/bands/1", bundle+"/bands/z") }, "bands/z"},
