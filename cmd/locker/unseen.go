@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"locker/client"
@@ -36,31 +37,42 @@ func (c *cli) warnUnseen(ctx context.Context, conn *client.Client, holds []clien
 	}
 	d := newDoctor()
 	d.patience = unseenPatience
-	if !d.runs("smbd") {
-		return
+	var samba sambaReport
+	var netatalk netatalkReport
+	if d.runs("smbd") {
+		samba = d.lookAtSamba(ctx)
 	}
-	samba := d.lookAtSamba(ctx)
+	if d.runs("afpd") {
+		netatalk = d.lookAtNetatalk(ctx)
+	}
 	for _, h := range bundles {
-		for _, v := range keptOutOfNothing(h, &samba, guard) {
+		for _, v := range keptOutOfNothing(h, &samba, &netatalk, guard) {
 			c.say.warning(sayNoHelp(v))
 		}
 	}
 }
 
-// keptOutOfNothing gives the shares that serve a held bundle and that the hold does not keep out at all.
-func keptOutOfNothing(h client.Hold, samba *sambaReport, guard guarding) (none []verdictOn) {
-	w := worth{ofd: keptNo, why: whyFlockAlone}
-	if h.Rests&client.RestOFD != 0 {
-		w = usual()
-	}
-	if h.Rests&client.RestGuard != 0 && guard.denies("smbd", samba.smbd) {
-		w.guard = guardsBundle
+// keptOutOfNothing gives the shares and volumes that serve a held bundle and that the hold does not keep out at all.
+func keptOutOfNothing(h client.Hold, samba *sambaReport, netatalk *netatalkReport, guard guarding) (none []verdictOn) {
+	against := func(program string, serves []string) worth {
+		w := worth{ofd: keptNo, why: whyFlockAlone}
+		if h.Rests&client.RestOFD != 0 {
+			w = usual()
+		}
+		if h.Rests&client.RestGuard != 0 && guard.denies(program, serves) {
+			w.guard = guardsBundle
+		}
+		return w
 	}
 	p := pathReport{path: h.Path}
+	var all []verdictOn
 	for _, s := range p.shares(samba.shares) {
-		if v := judgeShare(h.Path, s, w); v.kept == keptNo {
-			none = append(none, v)
+		all = append(all, judgeShare(h.Path, s, against("smbd", samba.smbd)))
+	}
+	if netatalk.present() {
+		for _, name := range p.volumes(netatalk) {
+			all = append(all, judgeNetatalk(h.Path, name, against("afpd", netatalk.serves)))
 		}
 	}
-	return none
+	return slices.DeleteFunc(all, func(v verdictOn) bool { return v.kept != keptNo })
 }

@@ -34,7 +34,7 @@ func TestAHoldNamesTheSharesThatItDoesNotKeepOut(t *testing.T) {
 		s := testparmSays(t, "four")[tt.share]
 		path := s.path + "/mac.sparsebundle"
 		samba := &sambaReport{running: true, smbd: []string{"/usr/sbin/smbd"}, shares: []share{s}}
-		got := keptOutOfNothing(client.Hold{Path: path, Rests: tt.rests}, samba, tt.guard)
+		got := keptOutOfNothing(client.Hold{Path: path, Rests: tt.rests}, samba, &netatalkReport{}, tt.guard)
 		if (len(got) == 1) != tt.warns {
 			t.Errorf("%s, %v, guard %v: %+v", tt.share, tt.rests.Names(), tt.guard.words(), got)
 			continue
@@ -44,8 +44,35 @@ func TestAHoldNamesTheSharesThatItDoesNotKeepOut(t *testing.T) {
 				t.Errorf("says %q", text)
 			}
 		}
-		if got := keptOutOfNothing(client.Hold{Path: filepath.Join("/elsewhere", path), Rests: client.RestFlock}, samba, guarding{}); len(got) != 0 {
+		if got := keptOutOfNothing(client.Hold{Path: filepath.Join("/elsewhere", path), Rests: client.RestFlock}, samba, &netatalkReport{}, guarding{}); len(got) != 0 {
 			t.Errorf("%s: a bundle that it does not serve: %+v", tt.share, got)
+		}
+	}
+}
+
+// afpd heeds the one kind of lock alone.
+func TestAHoldWithoutAnOFDLockNamesTheVolumesThatItDoesNotKeepOut(t *testing.T) {
+	v, _ := afpVolume("Macs", map[string]string{"path": "/srv/mac"})
+	n := &netatalkReport{running: true, serves: []string{"/usr/sbin/afpd"}, config: "/etc/afp.conf", volumes: []volume{v}}
+	on := guarding{state: client.GuardOn, programs: []string{"/usr/sbin/afpd"}}
+	for _, tt := range []struct {
+		path  string
+		rests client.Rest
+		warns bool
+	}{
+		{"/srv/mac/a.sparsebundle", client.RestOFD | client.RestFlock, false},
+		{"/srv/mac/a.sparsebundle", client.RestFlock | client.RestIdle, true},
+		{"/srv/mac/a.sparsebundle", client.RestFlock | client.RestGuard, false},
+		{"/srv/other/a.sparsebundle", client.RestFlock, false},
+	} {
+		got := keptOutOfNothing(client.Hold{Path: tt.path, Rests: tt.rests}, &sambaReport{}, n, on)
+		if (len(got) == 1) != tt.warns {
+			t.Errorf("%s, %v: %+v", tt.path, tt.rests.Names(), got)
+		}
+		for _, v := range got {
+			if text := sayNoHelp(v); !strings.Contains(text, ": does not keep netatalk") || !strings.Contains(text, "flock") {
+				t.Errorf("says %q", text)
+			}
 		}
 	}
 }

@@ -190,7 +190,7 @@ const logSaysWhy = "lockerd's log says why"
 
 // sayNoHelp is the warning for a lock that a file server does not heed at all.
 func sayNoHelp(v verdictOn) string {
-	return shown(v.path) + ": does not keep Samba share " + shown(v.name) + " out: " + v.why + "; see 'locker doctor'"
+	return shown(v.path) + ": does not keep " + sayServer(v) + " out: " + v.why + "; see 'locker doctor'"
 }
 
 func saySambaClient(pid int32, who string) string {
