@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -50,14 +48,7 @@ func TestAGuardThatHangsDoesNotStopTheClock(t *testing.T) {
 
 // A disk that hangs keeps the directories of a bundle from being read for the next guard.
 func TestALockerdWhoseBundleHangsHandsOver(t *testing.T) {
-	var s *shelf
-	f := newFenced(t, func(r *rig) {
-		s = &shelf{r: r, boot: testBoot, path: filepath.Join(r.dir, "k", "s")}
-		must(t, os.Mkdir(filepath.Dir(s.path), 0o700))
-		s.start()
-		t.Cleanup(func() { r.halt(); s.end() })
-		r.alter = s.connect
-	})
+	f, s := newKeptFenced(t)
 	bundle, _ := f.mac()
 	f.dial2().granted(detached(bundle))
 	f.fell()

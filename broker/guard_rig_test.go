@@ -121,6 +121,19 @@ func newFenced(t testing.TB, change func(*rig)) *fenced {
 	return f
 }
 
+// newKeptFenced is newFenced with a keeper.
+func newKeptFenced(t testing.TB) (f *fenced, s *shelf) {
+	t.Helper()
+	f = newFenced(t, func(r *rig) {
+		s = &shelf{r: r, boot: testBoot, path: filepath.Join(r.dir, "k", "s")}
+		must(t, os.Mkdir(filepath.Dir(s.path), 0o700))
+		s.start()
+		t.Cleanup(func() { r.halt(); s.end() })
+		r.alter = s.connect
+	})
+	return f, s
+}
+
 func (f *fenced) dialGuard(ctx context.Context) (*guard.Conn, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

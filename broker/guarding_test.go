@@ -159,14 +159,7 @@ func TestWhenTheGuardDiesHoldsSaySoAndTheNextOneIsToldOfThem(t *testing.T) {
 }
 
 func TestANewBrokerGuardsWhatTheOldOneHeld(t *testing.T) {
-	var s *shelf
-	f := newFenced(t, func(r *rig) {
-		s = &shelf{r: r, boot: testBoot, path: filepath.Join(r.dir, "k", "s")}
-		must(t, os.Mkdir(filepath.Dir(s.path), 0o700))
-		s.start()
-		t.Cleanup(func() { r.halt(); s.end() })
-		r.alter = s.connect
-	})
+	f, s := newKeptFenced(t)
 	bundle, token := f.mac()
 	server := startOpens(t, f.server)
 	g := f.dial2().granted(detached(bundle))

@@ -150,29 +150,21 @@ func (s *shelf) back() {
 	s.r.checkReplay()
 }
 
-// dial2 connects as a client that knows how to come back.
-func (r *rig) dial2() *peer {
+// dialAt connects as a client that speaks this version of the protocol.
+func (r *rig) dialAt(version uint8) *peer {
 	r.t.Helper()
 	p := r.dialMute()
-	w, ok := p.answer(p.send(&wire.Hello{Min: 1, Max: 2})).(*wire.Welcome)
-	if !ok || w.Version != 2 {
-		r.t.Fatalf("no Welcome of version 2: %+v", w)
+	w, ok := p.answer(p.send(&wire.Hello{Min: 1, Max: version})).(*wire.Welcome)
+	if !ok || w.Version != version {
+		r.t.Fatalf("no Welcome of version %d: %+v", version, w)
 	}
 	p.session = w.Session
 	return p
 }
 
-// dial3 connects as a client that knows how to ask for a file that nobody has open.
-func (r *rig) dial3() *peer {
-	r.t.Helper()
-	p := r.dialMute()
-	w, ok := p.answer(p.send(&wire.Hello{Min: 1, Max: 3})).(*wire.Welcome)
-	if !ok || w.Version != 3 {
-		r.t.Fatalf("no Welcome of version 3: %+v", w)
-	}
-	p.session = w.Session
-	return p
-}
+func (r *rig) dial2() *peer { r.t.Helper(); return r.dialAt(2) } // knows how to come back
+func (r *rig) dial3() *peer { r.t.Helper(); return r.dialAt(3) } // and how to ask for a file that nobody has open
+func (r *rig) dial4() *peer { r.t.Helper(); return r.dialAt(4) } // and how to ask after the guard, and what has become of a file
 
 // again connects anew for p, and gives what the broker says to its session's name.
 func (p *peer) again(r *rig) wire.Message {
