@@ -4,7 +4,7 @@ set -u
 out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
 status=0
-go test -timeout 20m -v ./... >"$out" 2>&1 || status=$?
+go test -timeout 40m -v ./... >"$out" 2>&1 || status=$?
 # The whole output of a failure, and otherwise one line for each package.
 if [ "$status" -ne 0 ]; then
 	grep -v -E '^(=== |\s*--- (PASS|SKIP))' "$out"
