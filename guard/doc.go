@@ -74,7 +74,7 @@
 //	system calls   fanotify_init and fanotify_mark are not in systemd's @system-service; timer_create is in its @timer
 //	user           root, in the initial user namespace and with its own pid namespace's /proc
 //
-// An open below a guarded directory takes about 30 µs longer (BenchmarkOpen). All other opens take what they took: nothing is marked that
+// An open below a guarded directory takes about 35 µs longer (BenchmarkOpen). All other opens take what they took: nothing is marked that
 // is not held, and while nothing is held there is no group and no timer.
 //
 // # Connection
