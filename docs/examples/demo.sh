@@ -11,7 +11,7 @@ built=$(cd "$1" && pwd)
 dir='' etc='' lockerd='' waiter=''
 
 cleanup() {
-	trap '' INT TERM HUP
+	trap '' INT TERM HUP PIPE
 	for pid in $waiter $lockerd; do
 		kill "$pid" 2>/dev/null || continue
 		wait "$pid" 2>/dev/null || true
@@ -23,6 +23,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
+trap 'exit 141' PIPE # whoever reads what it shows has seen enough
 
 heading() { printf '\n== %s\n' "$*"; }
 missing() { printf '   (missing: %s)\n' "$*"; }
