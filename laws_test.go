@@ -46,7 +46,7 @@ var privileged = []string{
 	"authz/load.go", "authz/users.go", "broker/who.go",
 	"cmd/lockerd/broker.go", "cmd/lockerd/child.go", "cmd/lockerd/guarding.go", "cmd/lockerd/keep.go", "cmd/lockerd/socket.go", "cmd/lockerd/statedir.go", "cmd/lockerd/upgrade.go",
 	"audit/dir.go", "audit/recover.go", "audit/scan.go",
-	"flock/adopt.go", "flock/bundle.go", "flock/changes.go", "flock/client.go", "flock/dirs.go", "flock/idle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go", "flock/written.go",
+	"flock/adopt.go", "flock/bundle.go", "flock/changes.go", "flock/client.go", "flock/idle.go", "flock/lockable.go", "flock/mounts.go", "flock/open.go", "flock/outside.go", "flock/process.go", "flock/resolve.go", "flock/same.go", "flock/watch.go", "flock/written.go",
 	"guard/available.go", "guard/held.go", "guard/judge.go",
 	"keeper/socket.go",
 }

@@ -1,6 +1,7 @@
 package flock
 
 import (
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -42,10 +43,46 @@ func bundleToken(fd int, path string) (int, error) {
 	return -1, nil
 }
 
+// errBare says that a bundle's token is an allow entry: its directory is on the way to the whitelist, not in it.
+var errBare = errors.New("only its token is in allow")
+
+// dirOf opens O_PATH the directory that the token f is in, by its name. ErrMoved: it is in none by that name any more; errBare.
+//
+// Privileged: as Open; the directory that is given held f a moment ago, whatever its owner does with it now.
+func (o *Opener) dirOf(f *File) (int, error) {
+	dir, err := o.walkParent(f.Target)
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrSymlink), errors.Is(err, ErrMount), errors.Is(err, ErrOutside):
+		return -1, ErrMoved
+	case err != nil:
+		return -1, err
+	case dir < 0:
+		return -1, errBare
+	}
+	st, err := glance(dir, tokenName)
+	if err == unix.ENOENT || err == nil && f.ID != (ID{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}) {
+		err = ErrMoved
+	}
+	if err != nil {
+		unix.Close(dir)
+		return -1, err
+	}
+	return dir, nil
+}
+
 // holds says that the directory has an entry of that name and kind. A link to one does not count.
 //
 // Privileged: as bundleToken.
 func holds(dir int, name string, kind uint32) bool {
-	var st unix.Stat_t
-	return unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == kind
+	st, err := glance(dir, name)
+	return err == nil && uint32(st.Mode)&unix.S_IFMT == kind
+}
+
+// glance asks what name in dir is, without having anybody asked: a user can have mounted a FUSE of his over a file of his, and its daemon
+// need not answer. statx(2)
+//
+// Privileged: as bundleToken.
+func glance(dir int, name string) (st unix.Statx_t, err error) {
+	err = unix.Statx(dir, name, statxDoesNotGo, unix.STATX_TYPE|unix.STATX_INO, &st)
+	return st, err
 }

@@ -128,13 +128,8 @@ func (c *Changes) Watch(o *Opener, f *File, id uint64, known bool, held func() b
 //
 // Privileged: as Watch.
 func (o *Opener) bundleOf(f *File) (dir int, inside []int) {
-	dir, err := o.walkParent(f.Target)
-	if err != nil || dir < 0 {
-		return -1, nil
-	}
-	var st unix.Stat_t
-	if unix.Fstatat(dir, tokenName, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || (ID{st.Dev, st.Ino}) != f.ID {
-		unix.Close(dir)
+	dir, err := o.dirOf(f)
+	if err != nil {
 		return -1, nil
 	}
 	for _, name := range bundleDirs {

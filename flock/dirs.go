@@ -45,24 +45,11 @@ func (o *Opener) bundleDirs(f *File, max int) (dirs []int, more bool, err error)
 			closeAll(dirs)
 		}
 	}()
-	at, err := o.walkParent(f.Target)
-	switch {
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrSymlink), errors.Is(err, ErrMount), errors.Is(err, ErrOutside):
-		return nil, false, ErrMoved
-	case err != nil:
+	at, err := o.dirOf(f)
+	if err != nil {
 		return nil, false, err
-	}
-	if at < 0 { // in no directory that anybody but root can change: an allow entry that is a token
-		return nil, false, unix.EINVAL
 	}
 	defer unix.Close(at)
-	var st unix.Stat_t
-	switch err := unix.Fstatat(at, tokenName, &st, unix.AT_SYMLINK_NOFOLLOW); {
-	case err == unix.ENOENT, err == nil && f.ID != ID{st.Dev, st.Ino}:
-		return nil, false, ErrMoved
-	case err != nil:
-		return nil, false, err
-	}
 	root, err := openInode(at, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, false, err

@@ -22,7 +22,9 @@ func hungFUSE(t *testing.T, at string, uid int) (answer func()) {
 	}
 	must(t, err)
 	id := strconv.Itoa(uid)
-	data := "fd=" + strconv.Itoa(fd) + ",rootmode=40000,user_id=" + id + ",group_id=" + id + ",allow_other"
+	var st unix.Stat_t
+	must(t, unix.Stat(at, &st))
+	data := "fd=" + strconv.Itoa(fd) + ",rootmode=" + strconv.FormatUint(uint64(st.Mode&unix.S_IFMT), 8) + ",user_id=" + id + ",group_id=" + id + ",allow_other"
 	must(t, unix.Mount("hung", at, "fuse.hung", unix.MS_NOSUID|unix.MS_NODEV, data))
 	closed := false
 	answer = func() { // the daemon dies: whoever waits for it gets ENOTCONN
@@ -162,4 +164,32 @@ func fuseInPlace(t *testing.T, base string) {
 	above := hungFUSE(t, base+"/home/alice/d", 65533)
 	inTime(t, above, func() { refused(t, o, base+"/home/alice/d/disk/file", ErrMount) })
 	refused(t, o, base+"/home/alice/moved/disk/file", ErrMount)
+}
+
+// A user's FUSE can be mounted over a file of his: fusermount(1) does it for him.
+func fuseOverABundlesFiles(t *testing.T, base string) {
+	plant(t, base, "dir allowed/a.sparsebundle/bands", "file allowed/a.sparsebundle/token", "dir allowed/plain/bands", "file allowed/plain/token", "file allowed/plain/Info.plist")
+	o := newOpener(t, base+"/allowed")
+	held := locks(t, o, base+"/allowed/a.sparsebundle", OFD|BSD)
+	answer := hungFUSE(t, base+"/allowed/a.sparsebundle/token", 65533)
+	inTime(t, answer, func() {
+		if fds, _, err := o.BundleDirs(held, 16); !errors.Is(err, ErrMoved) {
+			closeAll(fds)
+			t.Errorf("the directories of a bundle whose token is under a mount: %v", err)
+		}
+		if dir, inside := o.bundleOf(held); dir >= 0 {
+			closeAll(append(inside, dir))
+			t.Error("a bundle whose token is under a mount is watched")
+		}
+		if at, err := o.Written(t.Context(), held); err == nil {
+			t.Errorf("a bundle whose token is under a mount was written at %v", at)
+		}
+	})
+	plist := hungFUSE(t, base+"/allowed/plain/Info.plist", 65533)
+	inTime(t, plist, func() {
+		if f, err := o.Open(base+"/allowed/plain", Want{Mode: Exclusive}); err == nil {
+			closedFirst(t, f)
+		}
+	})
+	closedFirst(t, held)
 }

@@ -47,6 +47,7 @@ func TestInPrivateMounts(t *testing.T) {
 		{"PlainOpenHangsInFUSE", plainOpenHangs},
 		{"UsersFUSEBelowAnEntry", fuseBelow},
 		{"UsersFUSEOverAnEntry", fuseOver},
+		{"UsersFUSEOverABundlesFiles", fuseOverABundlesFiles},
 		{"UsersFUSEOnTheWayToAnEntry", fuseOnTheWay},
 		{"KnownMountMovedAwayAndFUSEInItsPlace", fuseInPlace},
 		{"RootsFUSEIsEnteredWhenNamed", rootsFUSENamed},

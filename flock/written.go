@@ -19,7 +19,7 @@ func (e *NoQuiet) Error() string { return "when it was last written cannot be fo
 const (
 	maxWritten     = 1 << 20 // files looked at in one bundle
 	namesAtOnce    = 256     // read of a directory, and looked at, before the context is asked
-	statxAsks      = unix.STATX_CTIME | unix.STATX_INO | unix.STATX_MNT_ID
+	statxAsks      = unix.STATX_CTIME | unix.STATX_MNT_ID
 	statxDoesNotGo = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
 )
 
@@ -50,25 +50,22 @@ func (o *Opener) written(ctx context.Context, f *File) (newest time.Time, err er
 	case f.Network: // a server's clock, and calls that may hang
 		return newest, &NoQuiet{"it is on a network file system"}
 	}
-	dir, err := o.walkParent(f.Target)
+	dir, err := o.dirOf(f)
 	switch {
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrSymlink), errors.Is(err, ErrMount), errors.Is(err, ErrOutside):
+	case err == ErrMoved:
 		return newest, ErrReopen
+	case err == errBare:
+		return newest, &NoQuiet{errBare.Error()}
 	case err != nil:
 		return newest, err
-	case dir < 0:
-		return newest, &NoQuiet{"only its token is in allow"}
 	}
 	defer unix.Close(dir)
 	l := &lookThrough{ctx: ctx, left: maxWritten}
-	token, there, err := l.at(dir, tokenName)
+	own, _, err := l.at(dir, "")
 	if err != nil {
 		return newest, err
 	}
-	if !there || token.Ino != f.ID.Ino || unix.Mkdev(token.Dev_major, token.Dev_minor) != f.ID.Dev {
-		return newest, ErrReopen
-	}
-	l.mount = token.Mnt_id
+	l.mount = own.Mnt_id
 	if err := l.through(dir); err != nil {
 		return newest, err
 	}
