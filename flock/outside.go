@@ -75,15 +75,41 @@ func (s *search) look() error {
 	if err := s.keepDevice(); err != nil {
 		return err
 	}
+	before := slices.Clone(s.lines)
 	s.askNamed()
 	if s.wantsMore() {
 		s.askAll()
+	}
+	if len(s.lines) > 0 { // nobody's: perhaps a claim that was undone meanwhile, as ours are that find the file in use
+		again := search{id: s.id, deadline: s.deadline}
+		if again.readLocks() == nil && again.keepDevice() == nil {
+			s.lines = stillThere(s.lines, before, again.lines)
+		}
 	}
 	for _, l := range s.lines {
 		s.found(Holder{PID: -1, Engine: l.engine(), Mode: l.mode})
 	}
 	s.findClients()
 	return nil
+}
+
+// stillThere gives those of left, locks that nobody was found to hold, that are there now, too. The others of before are held by who was
+// found, so that of now as many are his.
+func stillThere(left, before, now []lockLine) (there []lockLine) {
+	count := func(lines []lockLine, l lockLine) (n int) {
+		for _, m := range lines {
+			if m == l {
+				n++
+			}
+		}
+		return n
+	}
+	for _, l := range left {
+		if count(there, l) < count(now, l)-(count(before, l)-count(left, l)) {
+			there = append(there, l)
+		}
+	}
+	return there
 }
 
 type search struct {
