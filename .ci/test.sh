@@ -24,5 +24,13 @@ if [ "$status" -eq 0 ] && [ "$skipped" -gt 0 ] && [ -n "${LOCKER_TEST_ALL:-}" ];
 	status=1
 fi
 [ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || [ "$skipped" -gt 0 ] || failed=1
+# Once more at the end what the failed ones said, since who reads a long log often has its end alone.
+if [ "$failed" -gt 0 ]; then
+	echo "failed:"
+	awk '/^=== / { test = $3; next }
+		/^ *--- FAIL/ { failed[$3] = 1; order[++n] = $3 }
+		!/^ *--- / { if (++lines[test] <= 25) said[test] = said[test] "  " substr($0, 1, 400) "\n" }
+		END { for (i = 1; i <= n; i++) printf "%s\n%s", order[i], said[order[i]] }' "$out" | head -80
+fi
 echo "$passed passed, $failed failed, $skipped skipped"
 exit "$status"

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -35,7 +36,8 @@ func TestBackupsUnderALockAreWholeWhileAMacGoesOnWriting(t *testing.T) {
 	for _, tool := range tools {
 		t.Run(tool.name, func(t *testing.T) {
 			s := newSite(t)
-			tool.saves(t, s, startSmbd(t, s.dir, settings[1]), rounds, "SHARING_VIOLATION")
+			// smbd looks for others' locks, and then sets its own: a lock that comes between the two has another name.
+			tool.saves(t, s, startSmbd(t, s.dir, settings[1]), rounds, "SHARING_VIOLATION", "LOCK_NOT_GRANTED")
 		})
 		// The Time Machine share that sees no lock, as it comes. Fewer rounds, so that the suite ends in time.
 		t.Run(tool.name+" with guard", func(t *testing.T) {
@@ -47,8 +49,9 @@ func TestBackupsUnderALockAreWholeWhileAMacGoesOnWriting(t *testing.T) {
 	}
 }
 
-// saves has a tool save the bundle so many times, each under the lock, while a Mac goes on writing, who is told refusal while he is kept out.
-func (tool tool) saves(t *testing.T, s *site, server *served, rounds int, refusal string) {
+// saves has a tool save the bundle so many times, each under the lock, while a Mac goes on writing, who is told one of refusals while he
+// is kept out.
+func (tool tool) saves(t *testing.T, s *site, server *served, rounds int, refusals ...string) {
 	t.Helper()
 	repo := filepath.Join(t.TempDir(), "repo")
 	env := append(os.Environ(), "BUNDLE="+s.bundle(), "REPO="+repo, "RESTIC_REPOSITORY="+repo, "RESTIC_PASSWORD=x", "RESTIC_CACHE_DIR="+t.TempDir(),
@@ -59,7 +62,7 @@ func (tool tool) saves(t *testing.T, s *site, server *served, rounds int, refusa
 		return cmd
 	}
 	s.do(shell(tool.init))
-	stop := s.writesOn(server.dial(t), refusal)
+	stop := s.writesOn(server.dial(t), refusals)
 	generations := map[string]bool{}
 	for round := range rounds {
 		run := s.locker("run", "-w", "10m", "--reason", "backup", s.bundle(), "--", "sh", "-c", `cp -a "$BUNDLE" "$THEN" && `+tool.backup)
@@ -94,7 +97,7 @@ func (tool tool) saves(t *testing.T, s *site, server *served, rounds int, refusa
 // writesOn has a Mac write one generation after the other into all bands, with token open meanwhile, until the function that it gives is
 // called, which gives their number. What it is refused it tries again: a band, too, since the guard is told just before it is seen that
 // the token has been opened.
-func (s *site) writesOn(m *mac, refusal string) (stop func() int) {
+func (s *site) writesOn(m *mac, refusals []string) (stop func() int) {
 	done := make(chan struct{})
 	wrote, refused, disturbed := 0, 0, 0
 	var work sync.WaitGroup
@@ -107,14 +110,14 @@ func (s *site) writesOn(m *mac, refusal string) (stop func() int) {
 			}
 			status, token := m.asks("open mac.sparsebundle/token rw -")
 			if status != "OK" {
-				if refused++; status != refusal {
+				if refused++; !slices.Contains(refusals, status) {
 					s.t.Errorf("open token: %s", status)
 				}
 				continue
 			}
 			for i := range bands {
 				status, band := m.asks("open mac.sparsebundle/bands/%x rw rw", i)
-				for ; status == refusal; disturbed++ {
+				for ; slices.Contains(refusals, status); disturbed++ {
 					status, band = m.asks("open mac.sparsebundle/bands/%x rw rw", i)
 				}
 				if status, _ := m.asks("write %s generation-%05d", band, wrote+1); status != "OK" {
