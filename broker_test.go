@@ -14,6 +14,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"locker/guard"
 )
 
 // The scripts of testdata/script run the real lockerd and the real locker, as whoever runs the tests; those that need root, a
@@ -230,7 +232,7 @@ func (h *house) setUp(e *testscript.Env) error {
 	return nil
 }
 
-// condition knows [root], [policy], [mounts] and [python]. Under LOCKER_TEST_ALL one that is not met is an error.
+// condition knows [root], [policy], [mounts], [guard] and [python]. Under LOCKER_TEST_ALL one that is not met is an error.
 func (h *house) condition(name string) (met bool, err error) {
 	why := ""
 	switch name {
@@ -242,6 +244,11 @@ func (h *house) condition(name string) (met bool, err error) {
 		met, why = h.python != "", "needs python3"
 	case "mounts":
 		met, why = os.Geteuid() == 0 && exec.Command(filepath.Join(h.bin, "private"), "/mnt", "--", "true").Run() == nil, "is for root with mounts of its own"
+	case "guard":
+		if err := guard.Available(); err != nil {
+			why = "needs a guard: " + err.Error()
+		}
+		met = why == ""
 	default:
 		return false, fmt.Errorf("unknown condition %q", name)
 	}

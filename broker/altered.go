@@ -40,7 +40,7 @@ func (h *hold) take(a flock.Alteration, now time.Time) {
 	if a.Count > 0 {
 		sum.Last = a.Last
 	}
-	sum.ID, sum.At, sum.Unwatched = h.id, now, k.sum.Unwatched
+	sum.ID, sum.At, sum.Unwatched, sum.Lapsed = h.id, now, k.sum.Unwatched, k.sum.Lapsed
 	k.sum, k.unlogged, k.unheard = sum, true, true
 }
 
@@ -144,13 +144,15 @@ func rememberAltered(info *holdInfo, id uint64, a audit.Alteration) {
 		return
 	}
 	sum := wire.Alteration{ID: id, Count: uint32(min(a.Count, math.MaxUint32)), Last: wire.Clip(a.Last, wire.MaxText), At: a.At, Missed: a.Missed}
-	info.changes = &holdChanges{before: sum, sum: sum}
+	k := &holdChanges{before: sum, sum: sum}
+	k.sum.Lapsed = info.changes != nil && info.changes.sum.Lapsed
+	info.changes = k
 }
 
 // notable gives what is to be told of a hold's files; false if nothing is. The caller holds mu.
 func (h *hold) notable() (wire.Alteration, bool) {
 	k := h.info.changes
-	if k == nil || k.sum.Count == 0 && !k.sum.Missed && !k.sum.Unwatched {
+	if k == nil || k.sum.Count == 0 && !k.sum.Missed && !k.sum.Unwatched && !k.sum.Lapsed {
 		return wire.Alteration{}, false
 	}
 	sum := k.sum

@@ -97,6 +97,7 @@ func (b *Broker) guardHold(ctx context.Context, conn *guard.Conn, h *hold) bool 
 		w.hold = h.id
 		h.info.ward = w
 		h.info.rests |= wire.RestGuard
+		b.lapse(h)
 		b.changed()
 	}
 	b.mu.Unlock()

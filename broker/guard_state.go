@@ -22,3 +22,18 @@ func (b *Broker) guardStatus(s *session, id uint32) {
 	state, programs := b.guardState()
 	s.send(id, &wire.GuardReply{State: state, Programs: programs})
 }
+
+// lapse notes that the guard has not guarded a hold all the time since its grant. Whom it refuses may have opened files then, and may have
+// them open still, so its return does not undo it; who reads the bundle is to know. The log has it as the guard's own records. The caller
+// holds mu.
+func (b *Broker) lapse(h *hold) {
+	if h.info.changes == nil {
+		h.info.changes = &holdChanges{}
+	}
+	k := h.info.changes
+	if k.sum.Lapsed {
+		return
+	}
+	k.sum.ID, k.sum.Lapsed, k.unheard = h.id, true, true
+	b.noteAltered(h)
+}

@@ -167,6 +167,7 @@ func (b *Broker) loseGuard(conn *guard.Conn) {
 		if h.info.ward != nil && !h.info.releasing {
 			h.info.ward = nil
 			h.info.rests &^= wire.RestGuard
+			b.lapse(h)
 			count++
 		}
 	}

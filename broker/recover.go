@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -217,6 +218,9 @@ func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 	}
 	if file != nil {
 		info.rests = restsOf(file)
+	}
+	if slices.Contains(g.Rests, wire.RestGuard.Names()[0]) { // which ended with the run before
+		info.changes = &holdChanges{sum: wire.Alteration{ID: g.Seq, Lapsed: true}}
 	}
 	if g.Life == wire.Attached.String() {
 		info.life = wire.Attached

@@ -7,18 +7,19 @@ import (
 	"locker/wire"
 )
 
-// Alteration says that files of a lock were deleted, renamed or replaced, which no lock prevents. It stays ours; what was read under it may
-// not be whole. Who did it is not known: it may have been us.
+// Alteration says that files of a lock were deleted, renamed or replaced, which no lock prevents, or that the guard was away for a time. The
+// lock stays ours; what was read under it may not be whole. Who altered files is not known: it may have been us.
 type Alteration struct {
 	Token  uint64
 	Path   string
-	Count  uint32    // how many, since the lock was granted
+	Count  uint32    // how many, since the lock was granted; 0: none that is known
 	Last   string    // the last of them, within a bundle; "": the locked file itself, or the bundle
-	At     time.Time // when lockerd noticed it
+	At     time.Time // when lockerd noticed it; zero: never
 	Missed bool      // there may be more
+	Lapsed bool      // whom the guard refuses may have opened files while it was away, and may have them open still
 }
 
-// Altered gives the channel on which an Alteration arrives when files of an attached lock were altered: soon after the first, then at most
+// Altered gives the channel on which an Alteration arrives when files of an attached lock were altered or the guard let go of it: soon after the first, then at most
 // once a second for each path, with the sum. Nobody need receive: of each path the newest is kept. It is closed together with Lost. A
 // lockerd that speaks a version of the protocol before 4 tells nothing.
 func (l *Lock) Altered() <-chan Alteration { return l.altered }
@@ -38,7 +39,7 @@ func (c *Client) alter(m *wire.Altered) {
 // alter tells the lock's owner, under the path by which he asked for it, what he has not heard yet: a lockerd that is back tells again. The
 // caller (the reader) holds mu.
 func (l *Lock) alter(a wire.Alteration) {
-	if before, ok := l.heard[a.ID]; ok && before.Count == a.Count && before.Missed == a.Missed {
+	if before, ok := l.heard[a.ID]; ok && before.Count == a.Count && before.Missed == a.Missed && before.Lapsed == a.Lapsed {
 		return
 	}
 	if l.heard == nil {
@@ -57,7 +58,7 @@ func (l *Lock) alter(a wire.Alteration) {
 		}
 	}
 	i := slices.IndexFunc(l.holds, func(h Hold) bool { return h.Token == a.ID })
-	kept = append(kept, Alteration{Token: a.ID, Path: l.holds[i].Path, Count: a.Count, Last: a.Last, At: a.At, Missed: a.Missed})
+	kept = append(kept, Alteration{Token: a.ID, Path: l.holds[i].Path, Count: a.Count, Last: a.Last, At: a.At, Missed: a.Missed, Lapsed: a.Lapsed})
 	for _, k := range kept {
 		l.altered <- k // has room: it is one of each id, and nobody else sends
 	}

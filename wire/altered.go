@@ -16,9 +16,10 @@ type Alteration struct {
 	At        time.Time // when that was noticed; zero: never
 	Missed    bool      // there may be more
 	Unwatched bool      // what happens from now on is not noticed
+	Lapsed    bool      // the guard, on which the hold rests or rested, did not guard it all the time since the grant
 }
 
-const alterationSize = 8 + 4 + 2 + 8 + 2
+const alterationSize = 8 + 4 + 2 + 8 + 3
 
 // Type gives TypeAltered.
 func (m *Altered) Type() Type { return TypeAltered }
@@ -35,6 +36,7 @@ func (m *Altered) append(e *encoder) {
 		e.time("at", a.At)
 		e.bool(a.Missed)
 		e.bool(a.Unwatched)
+		e.bool(a.Lapsed)
 	}
 }
 
@@ -46,7 +48,8 @@ func parseAltered(d *decoder) *Altered {
 	m := &Altered{Alterations: make([]Alteration, n)}
 	for i := range m.Alterations {
 		m.Alterations[i] = Alteration{
-			ID: d.id("id"), Count: d.u32("count"), Last: d.str("last", MaxText), At: d.time("at"), Missed: d.bool("missed"), Unwatched: d.bool("unwatched"),
+			ID: d.id("id"), Count: d.u32("count"), Last: d.str("last", MaxText), At: d.time("at"),
+			Missed: d.bool("missed"), Unwatched: d.bool("unwatched"), Lapsed: d.bool("lapsed"),
 		}
 	}
 	return m

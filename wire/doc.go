@@ -229,6 +229,7 @@
 //	  at        time                 when the server noticed it; none: never
 //	  missed    bool                 there may be more
 //	  unwatched bool                 what happens from now on is not noticed
+//	  lapsed    bool                 the guard, on which the hold rests or rested, did not guard it all the time since the grant
 //
 // # Conversation
 //
@@ -291,7 +292,9 @@
 // No lock keeps files from being deleted or renamed. From version 4 on Altered, as an event, says that this has happened to an attached
 // hold's: to the file itself, or in a bundle's directory, or in bands or mapped in it. It comes with the first alteration, and then at
 // most once a second; count is the sum since the grant, so who misses one learns it from the next. Who did it the server does not know:
-// it may have been the owner. Altered before the Rows of a List tells of the holds in it that were altered, or are not watched.
+// it may have been the owner. It also comes, once, when the guard has let go of the hold, as it does when it dies or the server does: those
+// whom it refuses may have opened files then, and may have them open still, though it is back. Altered before the Rows of a List tells of
+// the holds in it of which there is anything to tell.
 //
 // # A connection that breaks
 //
@@ -330,7 +333,7 @@
 //   - a Break by path could break the next owner's hold: do not send it again.
 //
 // A hold that was broken or has expired is among the ids while its grace lasts, and its Lost comes again behind Resumed. So does an
-// Altered of those that were altered. Nothing is noticed between the end of one server and the start of the next.
+// Altered of those of which there is something to tell. Nothing is noticed between the end of one server and the start of the next.
 //
 // There is nothing to resume after an Error with request id 0, an Error shutdown, or Lost with cause stopped: those are
 // said on purpose. A client that closes its connection, or whose process dies, has ended its session.

@@ -24,6 +24,8 @@ func TestWhatHasBecomeOfHeldFilesIsWordedAndNeverRaw(t *testing.T) {
 		{row(wire.Alteration{Count: 4096, Last: "bands/\x1b[2J", Missed: true}), `[changed: 4096 or more deleted, renamed or replaced, the last "bands/\x1b[2J" 10:15:02] restic`},
 		{row(wire.Alteration{Missed: true}), "[changed: some perhaps deleted, renamed or replaced: too much has happened at once 10:15:02] restic"},
 		{row(wire.Alteration{Unwatched: true}), "[not watched for deleted and renamed files] restic"},
+		{row(wire.Alteration{Lapsed: true}), "[the guard was away for a time] restic"},
+		{lapsedWarning(client.Alteration{Path: "/srv/\x1b", Lapsed: true}), `"/srv/\x1b": the guard was away for a time while you hold it: a file server may have opened files in it, and may have them open; if that matters, do it again`},
 		{warn(client.Alteration{Count: 1, Last: "bands/1f"}), "/srv/mac: bands/1f was deleted, renamed or replaced while you hold it"},
 		{warn(client.Alteration{Count: 1}), "/srv/mac was deleted, renamed or replaced while you hold it"},
 		{warn(client.Alteration{Count: 7, Last: "bands/\xff"}), `/srv/mac: 7 deleted, renamed or replaced, the last "bands/\xff", while you hold it`},
@@ -38,7 +40,7 @@ func TestWhatHasBecomeOfHeldFilesIsWordedAndNeverRaw(t *testing.T) {
 		t.Errorf("the record: %s", line)
 	}
 	r := client.Row{Row: wire.Row{Kind: wire.RowHolder, ID: 1, Path: "/srv/mac", Mode: wire.Exclusive, Life: wire.Attached}, Altered: wire.Alteration{Count: 3, Last: "bands/1f", At: at}}
-	want := `"altered":{"count":3,"last":"bands/1f","at":"` + at.UTC().Format(time.RFC3339Nano) + `","missed":false,"unwatched":false}`
+	want := `"altered":{"count":3,"last":"bands/1f","at":"` + at.UTC().Format(time.RFC3339Nano) + `","missed":false,"unwatched":false,"lapsed":false}`
 	if text := string(listObject(gather([]client.Row{r})).b); !strings.Contains(text, want) {
 		t.Errorf("json %s", text)
 	}

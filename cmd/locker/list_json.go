@@ -94,6 +94,7 @@ func listEntry(o *object, r client.Row) {
 		o.time("at", r.Altered.At)
 		o.fact("missed", r.Altered.Missed)
 		o.fact("unwatched", r.Altered.Unwatched)
+		o.fact("lapsed", r.Altered.Lapsed)
 		o.close('}')
 	}
 	o.close('}')

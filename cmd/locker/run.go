@@ -95,6 +95,7 @@ type job struct {
 	path     string // of the program
 	warnOnly bool   // --on-loss warn
 	lost     bool
+	altered  map[uint64]client.Alteration // what was said of each hold last
 }
 
 // run takes the lock, runs the command and releases the lock.
@@ -155,7 +156,7 @@ func (j *job) attend(child *child, lock *client.Lock, signals <-chan os.Signal) 
 				altered = nil
 				continue
 			}
-			j.c.say.warning(alteredWarning(a))
+			j.warnAltered(a)
 		case status := <-child.exit:
 			return status
 		case s := <-signals:
@@ -231,13 +232,28 @@ func (j *job) drain(lock *client.Lock) {
 	}
 }
 
+// warnAltered says what is new in a.
+func (j *job) warnAltered(a client.Alteration) {
+	before := j.altered[a.Token]
+	if a.Lapsed && !before.Lapsed {
+		j.c.say.warning(lapsedWarning(a))
+	}
+	if a.Count != before.Count || a.Missed != before.Missed {
+		j.c.say.warning(alteredWarning(a))
+	}
+	if j.altered == nil {
+		j.altered = map[uint64]client.Alteration{}
+	}
+	j.altered[a.Token] = a
+}
+
 // drainAltered says what was told last: all that was altered before the release has been told with it.
 func (j *job) drainAltered(lock *client.Lock) {
 	for {
 		select {
 		case a, ok := <-lock.Altered():
 			if ok {
-				j.c.say.warning(alteredWarning(a))
+				j.warnAltered(a)
 				continue
 			}
 		default:

@@ -10,7 +10,10 @@ import (
 
 // The words of what has become of held files: the rest of words.go. Names in it are made by whoever deletes.
 
-const noteUnwatched = "not watched for deleted and renamed files"
+const (
+	noteUnwatched = "not watched for deleted and renamed files"
+	noteLapsed    = "the guard was away for a time"
+)
 
 // altered is what 'list', 'run' and 'audit' say of, in their own ways.
 type altered struct {
@@ -49,6 +52,11 @@ func alteredNote(r client.Row, now time.Time) string {
 		at = clock(a.At, now)
 	}
 	return "changed: " + altered{uint64(a.Count), a.Last, a.Missed}.words() + " " + at
+}
+
+// lapsedWarning tells the holder that the guard was away.
+func lapsedWarning(a client.Alteration) string {
+	return shown(a.Path) + ": the guard was away for a time while you hold it: a file server may have opened files in it, and may have them open; if that matters, do it again"
 }
 
 // alteredWarning tells the holder.

@@ -34,6 +34,9 @@ func listNote(r client.Row, now time.Time) string {
 	if note := alteredNote(r, now); note != "" {
 		notes = append(notes, note)
 	}
+	if r.Altered.Lapsed {
+		notes = append(notes, noteLapsed)
+	}
 	if r.Altered.Unwatched {
 		notes = append(notes, noteUnwatched)
 	}

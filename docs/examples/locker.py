@@ -63,7 +63,7 @@ Blocker: kind enum 3, hidden bool, path string 4095, uid u32, user string 1024, 
 Row: kind enum 5, id u64, dev u64, ino u64, path string 4095, mode enum 2, rests set 4, life enum 2, uid u32, user string 1024, pid i32, command string 1024, tag string 64, reason string 256, since time, expires time, position u32, mine bool, stale bool, outlawed bool, ending bool
 Limit: name string 1024, per_uid u64, all u64, used u64, used_all u64
 Allowance: paths list 1024 name 4095, can list 64 name 1024, max_hold duration, max_wait duration, holds u32, engines list 64 name 1024
-Alteration: id u64 nonzero, count u32, last string 1024, at time, missed bool, unwatched bool
+Alteration: id u64 nonzero, count u32, last string 1024, at time, missed bool, unwatched bool, lapsed bool
 """
 
 VERSION = 1  # that we speak
