@@ -163,7 +163,12 @@ func scriptInstall(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := os.ReadFile(ts.MkAbs(from))
 	ts.Check(err)
 	next := fmt.Sprintf("%s.%d", to, os.Getpid())
-	ts.Check(os.WriteFile(next, text, 0o755))
+	// While it is open for writing no other script starts a process, which would have it open as well until it is executed, and it could
+	// not be run: ETXTBSY, execve(2).
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(next, text, 0o755)
+	syscall.ForkLock.RUnlock()
+	ts.Check(err)
 	ts.Check(os.Chmod(next, 0o755))
 	ts.Check(os.Rename(next, to))
 }
