@@ -220,7 +220,7 @@ func (h *house) setUp(e *testscript.Env) error {
 		return err
 	}
 	for name, value := range map[string]string{
-		"PATH": h.bin + ":" + e.Getenv("PATH"), "HOME": home, "XDG_STATE_HOME": "", "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "dumb",
+		"PATH": h.bin + ":" + e.Getenv("PATH"), "HOME": home, "XDG_STATE_HOME": "", "LANG": "C.UTF-8", "TZ": noonZone(time.Now()), "TERM": "dumb",
 		"LOCKER_SOCKET": filepath.Join(dir, "s"), "SOCKETS": dir, "STATE": filepath.Join(e.WorkDir, "state"), "ETC": etc,
 		"ME": strconv.Itoa(os.Geteuid()), "ALICE": strconv.Itoa(h.alice), "BOB": strconv.Itoa(h.alice + 1), "REPO": h.repo, "PYTHON": h.python,
 		"LONG": strings.Repeat("x", 257), "TOOLONG": "/" + strings.Repeat("x/", 2047) + "x",

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 		"start": scriptStart, "end": scriptEnd, "reload": scriptReload, "settled": scriptSettled,
 		"slay": scriptSlay, "guarded": scriptGuarded, "upgrade": scriptUpgrade, "install": scriptInstall,
 		"exit": scriptExit, "until": scriptUntil, "policy": scriptPolicy, "json": scriptJSON, "shape": scriptShape, "plain": scriptPlain,
-		"socket": scriptSocket, "hostile": scriptHostile,
+		"socket": scriptSocket, "hostile": scriptHostile, "says": scriptSays, "opened": scriptOpened, "refused": scriptRefused,
 	}
 	maps.Copy(all, faultCommands())
 	return all
@@ -48,24 +49,49 @@ func scriptExit(ts *testscript.TestScript, neg bool, args []string) {
 
 // until COMMAND...: again and again until it exits with 0.
 func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
-	env := stageOf(ts).environment(ts)
 	var last []byte
-	try := func() bool {
-		cmd := exec.Command("env", args...)
-		for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
-			if _, err := os.Stat(filepath.Join(dir, args[0])); err == nil {
-				cmd = exec.Command(filepath.Join(dir, args[0]), args[1:]...)
-				break
-			}
-		}
-		cmd.Dir, cmd.Env = ts.MkAbs("."), env
-		var err error
-		last, err = cmd.CombinedOutput()
-		return (err == nil) != neg
+	try := func() (is bool) {
+		var code int
+		code, last = tryOnce(ts, args)
+		return (code == 0) != neg
 	}
 	if !eventually(try) {
 		ts.Fatalf("not within %v: %q; at last it said %q", patience, args, last)
 	}
+}
+
+// says CODE PATTERN COMMAND...: it exits with CODE, and again and again until it says PATTERN: who is in the way outside of locker is looked
+// for, for as long as that may cost on a machine that is busy.
+func scriptSays(ts *testscript.TestScript, neg bool, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[1])
+	var last []byte
+	try := func() bool {
+		var code int
+		if code, last = tryOnce(ts, args[2:]); strconv.Itoa(code) != args[0] {
+			ts.Fatalf("%q: exit code %d, want %s: %s", args[2:], code, args[0], last)
+		}
+		return pattern.Match(last)
+	}
+	if !eventually(try) {
+		ts.Fatalf("not within %v: %q says %q; at last it said %q", patience, args[2:], args[1], last)
+	}
+}
+
+// tryOnce runs a command with the script's environment, and gives its exit code, -1 after a signal, and all that it said.
+func tryOnce(ts *testscript.TestScript, args []string) (code int, said []byte) {
+	cmd := exec.Command("env", args...)
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if _, err := os.Stat(filepath.Join(dir, args[0])); err == nil {
+			cmd = exec.Command(filepath.Join(dir, args[0]), args[1:]...)
+			break
+		}
+	}
+	cmd.Dir, cmd.Env = ts.MkAbs("."), stageOf(ts).environment(ts)
+	said, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil { // it did not start
+		return -1, []byte(err.Error())
+	}
+	return cmd.ProcessState.ExitCode(), said
 }
 
 // policy FILE [NAME]: put a policy with the script's variables filled in at $ETC/NAME (locker.toml).

@@ -20,11 +20,17 @@ func (d *daemon) broker() int {
 	if len(d.cmd.Args) > 1 && d.cmd.Args[1] == "broker" {
 		return d.cmd.Process.Pid
 	}
-	children := slices.DeleteFunc(childrenOf(d.cmd.Process.Pid), isGuard)
-	if len(children) == 0 {
+	return d.child("broker")
+}
+
+// child is the pid of a child of its that plays this part; 0 without one. There are others: a program that is tried for an upgrade.
+func (d *daemon) child(part string) int {
+	children := childrenOf(d.cmd.Process.Pid)
+	i := slices.IndexFunc(children, func(pid int) bool { return plays(pid, part) })
+	if i < 0 {
 		return 0
 	}
-	return children[0]
+	return children[i]
 }
 
 // childrenOf gives the children of a process that are alive. proc(5), /proc/PID/stat.
@@ -107,7 +113,8 @@ func occupyKeeper(broker int) (net.Conn, error) {
 	return net.Dial("unixpacket", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)))
 }
 
-// upgrade [NAME]: send SIGUSR2 and wait until the program that is installed now has taken over, and has a broker of its own.
+// upgrade [NAME]: send SIGUSR2 and wait until the program that is installed now has taken over, and has a broker of its own, and nothing of
+// an upgrade is left to do: what is installed next could be taken by one that has tried what is there now.
 func scriptUpgrade(ts *testscript.TestScript, neg bool, args []string) {
 	d := stageOf(ts).find(ts, args)
 	old := d.broker()
@@ -118,6 +125,9 @@ func scriptUpgrade(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	if !heeded || !d.awaitEvent(brokerReady) {
 		ts.Fatalf("SIGUSR2 was not heeded")
+	}
+	if !eventually(d.upgraded) {
+		ts.Fatalf("the upgrades do not end")
 	}
 	if now := d.broker(); now == 0 || now == old {
 		ts.Fatalf("the broker was %d, and is %d", old, now)
@@ -153,7 +163,12 @@ func scriptInstall(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := os.ReadFile(ts.MkAbs(from))
 	ts.Check(err)
 	next := fmt.Sprintf("%s.%d", to, os.Getpid())
-	ts.Check(os.WriteFile(next, text, 0o755))
+	// While it is open for writing no other script starts a process, which would have it open as well until it is executed, and it could
+	// not be run: ETXTBSY, execve(2).
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(next, text, 0o755)
+	syscall.ForkLock.RUnlock()
+	ts.Check(err)
 	ts.Check(os.Chmod(next, 0o755))
 	ts.Check(os.Rename(next, to))
 }

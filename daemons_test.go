@@ -49,6 +49,7 @@ type daemon struct {
 	notify *net.UnixConn // NOTIFY_SOCKET: sd_notify(3)
 	events chan string   // what came over it; closed at the end
 	exited chan struct{}
+	log    string   // what it prints
 	socket string   // as READY says
 	passed bool     // the socket is the service manager's
 	orphan bool     // it was killed, and its broker left
@@ -80,7 +81,7 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *stage) launch(ts *testscript.TestScript, name string, argv []string) (*daemon, error) {
-	d := &daemon{events: make(chan string, 64), exited: make(chan struct{}), passed: argv[0] == "activate"}
+	d := &daemon{events: make(chan string, 64), exited: make(chan struct{}), log: ts.MkAbs(name + ".log"), passed: argv[0] == "activate"}
 	address := filepath.Join(s.dir, "n-"+name)
 	os.Remove(address)
 	var err error
@@ -88,7 +89,7 @@ func (s *stage) launch(ts *testscript.TestScript, name string, argv []string) (*
 		return nil, err
 	}
 	os.Chmod(address, 0o777) // lockerd may run as somebody else
-	log, err := os.OpenFile(ts.MkAbs(name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+	log, err := os.OpenFile(d.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +195,7 @@ func scriptEnd(ts *testscript.TestScript, neg bool, args []string) {
 		sig, args = unix.SignalNum("SIG"+args[0][1:]), args[1:]
 	}
 	d := stageOf(ts).find(ts, args)
+	guard := d.guard()
 	if all || sig == unix.SIGKILL {
 		syscall.Kill(-d.cmd.Process.Pid, sig)
 	} else {
@@ -207,8 +209,7 @@ func scriptEnd(ts *testscript.TestScript, neg bool, args []string) {
 	if code := d.cmd.ProcessState.ExitCode(); (code != 0) != neg {
 		ts.Fatalf("exit code %d after %v: %v", code, sig, d.cmd.ProcessState)
 	}
-	none := func() bool { return syscall.Kill(-d.cmd.Process.Pid, 0) == syscall.ESRCH }
-	if !none() && (sig != unix.SIGKILL || !eventually(none)) { // those of a killed one end at the same time, not before it
+	if d.left(sig == unix.SIGKILL || guard != 0) { // those of a killed one end at the same time, not before it
 		ts.Fatalf("processes of it are left")
 	}
 	for _, name := range []string{d.socket, d.socket + ".new"} {

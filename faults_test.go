@@ -60,23 +60,6 @@ func processState(pid int) string {
 	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))[0]
 }
 
-// limit broker|keeper N [NAME]: let it open N descriptors more than it has open, from now on.
-func scriptLimit(ts *testscript.TestScript, neg bool, args []string) {
-	d := stageOf(ts).find(ts, args[2:])
-	pid := d.cmd.Process.Pid
-	if args[0] == "broker" {
-		pid = d.broker()
-	}
-	more, err := strconv.Atoi(args[1])
-	ts.Check(err)
-	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	ts.Check(err)
-	var now unix.Rlimit
-	ts.Check(unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &now))
-	now.Cur = uint64(len(open) + more)
-	ts.Check(unix.Prlimit(pid, unix.RLIMIT_NOFILE, &now, nil))
-}
-
 // calm COMMAND...: run a command that takes a second or longer, during which neither process of lockerd is busy.
 func scriptCalm(ts *testscript.TestScript, neg bool, args []string) {
 	d := stageOf(ts).find(ts, nil)

@@ -21,20 +21,14 @@ func commandLine(pid int) []string {
 	return strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
 }
 
-// isGuard reports whether a process is a guard, by its command line.
-func isGuard(pid int) bool {
+// plays reports whether a process is a broker or a guard, by its command line.
+func plays(pid int, part string) bool {
 	words := commandLine(pid)
-	return len(words) > 1 && words[1] == "guard"
+	return len(words) > 1 && words[1] == part
 }
 
 // guard gives the pid of the guard of a lockerd in the foreground; 0 without one.
-func (d *daemon) guard() int {
-	children := childrenOf(d.cmd.Process.Pid)
-	if i := slices.IndexFunc(children, isGuard); i >= 0 {
-		return children[i]
-	}
-	return 0
-}
+func (d *daemon) guard() int { return d.child("guard") }
 
 // guards reports whether it has a guard whose socket is there.
 func (d *daemon) guards() bool {
@@ -77,7 +71,7 @@ func (d *daemon) slayWithGuard(ts *testscript.TestScript) {
 	d.orphan = true
 	ts.Check(d.cmd.Process.Kill())
 	<-d.exited
-	if guard != 0 && !eventually(func() bool { return !isGuard(guard) }) {
+	if guard != 0 && !eventually(func() bool { return !plays(guard, "guard") }) {
 		ts.Fatalf("the guard, pid %d, outlives its lockerd", guard)
 	}
 }

@@ -41,7 +41,7 @@ func TestServicesUnderSystemdAreRestartedWithoutAPause(t *testing.T) {
 	c := installation(t, h)
 	token := regexp.MustCompile(`token=([0-9]+)`)
 	held := c.start(t, "locker", "run", "--reason", "backup", "/srv/share/f", "--", "sh", "-c",
-		"trap 'echo disturbed; exit 9' TERM; touch /run/begun; until [ -e /run/enough ]; do sleep 0.05; done; echo undisturbed")
+		"trap 'echo disturbed; exit 9' TERM; touch /run/begun; until [ -e /run/over ]; do sleep 0.05; done; echo undisturbed")
 	until(t, c, "the command runs", func() bool { return c.exists("/run/begun") })
 	kept := token.FindStringSubmatch(c.do(t, "locker", "lock", "--reason", "kept", "/srv/share/g"))[1]
 	waits := c.start(t, "locker", "run", "-w", "10m", "/srv/share/f", "--", "echo", "my turn")
@@ -108,6 +108,7 @@ func TestServicesUnderSystemdAreRestartedWithoutAPause(t *testing.T) {
 			t.Logf("%s: tried %s times", p.cmd.Args[5], strings.TrimSpace(text))
 		}
 	}
+	c.write(t, "/run/over", "", 0o644) // not before nobody tries any more
 	if text, code := held.wait(t); text != "undisturbed\n" || code != 0 {
 		t.Errorf("the command that held the lock: %d, %q", code, text)
 	}

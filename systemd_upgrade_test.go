@@ -24,7 +24,7 @@ func TestABrokenProgramIsTriedAgainUntilABetterOneIsInstalled(t *testing.T) {
 	c := installation(t, h)
 	const broker, keeper, program = "lockerd.service", "lockerd-keeper.service", "/usr/local/bin/lockerd"
 	held := c.start(t, "locker", "run", "--reason", "backup", "/srv/share/f", "--", "sh", "-c",
-		"trap 'echo disturbed; exit 9' TERM; touch /run/begun; until [ -e /run/enough ]; do sleep 0.05; done; echo undisturbed")
+		"trap 'echo disturbed; exit 9' TERM; touch /run/begun; until [ -e /run/over ]; do sleep 0.05; done; echo undisturbed")
 	until(t, c, "the command runs", func() bool { return c.exists("/run/begun") })
 	kept := regexp.MustCompile(`token=([0-9]+)`).FindStringSubmatch(c.do(t, "locker", "lock", "--reason", "kept", "/srv/share/g"))[1]
 	probers := []*running{c.start(t, "never", "/srv/share/f", "/run/enough"), c.start(t, "never", "/srv/share/g", "/run/enough")}
@@ -75,6 +75,7 @@ func TestABrokenProgramIsTriedAgainUntilABetterOneIsInstalled(t *testing.T) {
 			t.Errorf("%s", text)
 		}
 	}
+	c.write(t, "/run/over", "", 0o644) // not before nobody tries any more
 	if text, code := held.wait(t); text != "undisturbed\n" || code != 0 {
 		t.Errorf("the command that held the lock: %d, %q", code, text)
 	}

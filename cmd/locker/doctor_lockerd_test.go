@@ -63,7 +63,7 @@ func TestPolicyFileIsCheckedByLockerd(t *testing.T) {
 		if err := errors.Join(os.WriteFile(dir+"/lockerd", []byte("#!/bin/sh\n"+tt.script+"\n"), 0o755), os.WriteFile(dir+"/policy", nil, 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		d := newDoctor()
+		d := patientDoctor()
 		d.programs = programs{dirs: []string{dir}}
 		r := lockerdReport{status: &client.Status{PolicyFile: dir + "/policy"}}
 		r.check(t.Context(), d)

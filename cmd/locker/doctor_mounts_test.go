@@ -86,7 +86,7 @@ func TestForeignFUSEMountIsNotTouched(t *testing.T) {
 	if err := errors.Join(os.Mkdir(dir+"/fuse", 0o755), os.Symlink("fuse/../fuse", dir+"/link"), os.WriteFile(dir+"/file", nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	d := newDoctor()
+	d := patientDoctor()
 	d.mountinfo = func() ([]byte, error) {
 		return []byte("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / " + dir + "/fuse rw - fuse.evil x rw,user_id=54321\n"), nil
 	}

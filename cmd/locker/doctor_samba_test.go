@@ -216,7 +216,7 @@ func TestShareIsFoundThroughSymbolicLinks(t *testing.T) {
 			t.Errorf("%s serves what it leads to before its links are followed: the test shows nothing", path)
 		}
 		shares := []share{s}
-		newDoctor().followLinks(t.Context(), shares)
+		patientDoctor().followLinks(t.Context(), shares)
 		for _, where := range []string{"/data/alice", "/data/alice/x", "/srv/alice"} {
 			if !shares[0].serves(dir + where) {
 				t.Errorf("%s does not serve %s", path, where)
@@ -228,6 +228,13 @@ func TestShareIsFoundThroughSymbolicLinks(t *testing.T) {
 	}
 }
 
+// patientDoctor is a doctor for whom a busy machine is in time, too.
+func patientDoctor() *doctor {
+	d := newDoctor()
+	d.patience = patience
+	return d
+}
+
 // fakeTestparm puts a program named testparm into a new directory.
 func fakeTestparm(t *testing.T, script string) *doctor {
 	t.Helper()
@@ -235,7 +242,7 @@ func fakeTestparm(t *testing.T, script string) *doctor {
 	if err := os.WriteFile(filepath.Join(dir, "testparm"), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	d := newDoctor()
+	d := patientDoctor()
 	d.proc = t.TempDir() // nobody runs
 	d.programs = programs{dirs: []string{dir}}
 	return d

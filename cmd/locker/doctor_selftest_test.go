@@ -168,7 +168,7 @@ func TestWhatCanBeLockedIsWhatLockerdWouldLock(t *testing.T) {
 		{"empty.sparsebundle", kindBundle, "empty.sparsebundle/token", "", keptNo, "", true},
 	}
 	for _, tt := range tests {
-		p, err := newDoctor().lookAtPath(t.Context(), filepath.Join(dir, tt.path))
+		p, err := patientDoctor().lookAtPath(t.Context(), filepath.Join(dir, tt.path))
 		if err != nil {
 			t.Errorf("%s: %v", tt.path, err)
 			continue

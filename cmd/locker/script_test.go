@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"json":  scriptJSON,
 			"plain": scriptPlain,
 			"asked": scriptAsked,
+			"warns": scriptWarns,
 		},
 	})
 }
@@ -135,6 +137,21 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 		case <-tick.C:
 		case <-late:
 			ts.Fatalf("not within %v: %v", patience, args)
+		}
+	}
+}
+
+// warns PATTERN COMMAND...: it exits with 0, and again and again until it warns so: of a lockerd that does not answer in a second, nothing is
+// said of a guard.
+func scriptWarns(ts *testscript.TestScript, neg bool, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	for end := time.Now().Add(patience); ; {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if pattern.MatchString(ts.ReadFile("stderr")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("not within %v: %q", patience, args)
 		}
 	}
 }

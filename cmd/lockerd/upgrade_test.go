@@ -6,11 +6,22 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
+
+// tryInTime is tryProgram, again if a program that answers at once has not done so in time: the machine was busy.
+func tryInTime(program string, o options) (err error) {
+	for range 10 {
+		if err = tryProgram(program, o); err == nil || !strings.Contains(err.Error(), "no answer within") {
+			break
+		}
+	}
+	return err
+}
 
 func TestProgramIsTriedBeforeItTakesOver(t *testing.T) {
 	dir := t.TempDir()
@@ -28,25 +39,31 @@ func TestProgramIsTriedBeforeItTakesOver(t *testing.T) {
 		"empty":           {"", 0o755, "exec format error"},
 		"bad policy":      {"#!/bin/sh\n[ $1 = --version ] && echo lockerd 1 && exit\necho no such user >&2; exit 1\n", 0o755, "--check: exit status 1: no such user"},
 		"talks too much":  {"#!/bin/sh\nyes lockerd | head -c 1000000; exit 1\n", 0o755, "exit status 1"},
-		"leaves children": {"#!/bin/sh\necho lockerd 1\nsleep 3 & \n", 0o755, "WaitDelay"},
+		"leaves children": {"#!/bin/sh\necho lockerd 1\nsleep 1000 &\necho $! >$0.pid\n", 0o755, "WaitDelay"},
 	} {
 		program := filepath.Join(dir, name)
 		if err := os.WriteFile(program, []byte(test.text), test.mode); err != nil {
 			t.Fatal(err)
 		}
-		err := tryProgram(program, options{config: "/c"})
+		err := tryInTime(program, options{config: "/c"})
+		if text, rerr := os.ReadFile(program + ".pid"); rerr == nil { // it is still there: nothing that has ended could have been waited for
+			pid, perr := strconv.Atoi(strings.TrimSpace(string(text)))
+			if perr != nil || pid < 2 || unix.Kill(pid, unix.SIGKILL) != nil {
+				t.Errorf("%s: its child %q cannot be ended", name, text)
+			}
+		}
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
 	}
-	if err := tryProgram(filepath.Join(dir, "nothing"), options{}); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if err := tryInTime(filepath.Join(dir, "nothing"), options{}); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("a program that is not there: %v", err)
 	}
 	self := filepath.Join(dir, "standalone") // without a policy file there is none to check
 	if err := os.WriteFile(self, []byte("#!/bin/sh\n[ $1 = --version ] && echo lockerd 1\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := tryProgram(self, options{allow: []string{"/a"}}); err != nil {
+	if err := tryInTime(self, options{allow: []string{"/a"}}); err != nil {
 		t.Error(err)
 	}
 }
