@@ -89,7 +89,7 @@ func (b *Broker) meet(conn *net.UnixConn) *session {
 	}
 	b.mu.Unlock()
 	if text == "" {
-		err = s.out.init(conn, &s.acct.unsent, func() int64 { return b.limits().UnsentAll })
+		err = s.out.init(conn, &s.acct.unsent, func() int64 { return b.limits().UnsentAll }, b.times.write)
 		if err == nil {
 			err = b.deaths.add(peer.PidFD, s.id)
 		}

@@ -211,7 +211,7 @@ func TestAReloadSaysWhoIsRefusedFromThenOn(t *testing.T) {
 }
 
 func TestWithoutAGuardLocksGoOnAndTheLogSaysWhy(t *testing.T) {
-	f := newFenced(t, nil)
+	f := newFenced(t, asLockerd)
 	bundle, _ := f.mac()
 	f.mu.Lock()
 	f.fail = errors.New("there is none today")
@@ -235,7 +235,7 @@ func TestWithoutAGuardLocksGoOnAndTheLogSaysWhy(t *testing.T) {
 }
 
 func TestAGuardThatHangsKeepsNobodyWaitingForLong(t *testing.T) {
-	f := newFenced(t, nil)
+	f := newFenced(t, asLockerd)
 	bundle, token := f.mac()
 	must(t, f.guard.cmd.Process.Signal(unix.SIGSTOP))
 	p := f.dial()
