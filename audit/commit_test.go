@@ -3,27 +3,59 @@ package audit
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+// crowd is a disk whose syncs take as long as everybody who is at work needs to come and wait for one. However quick the real one is, and
+// whoever is kept off the processors: else each might be done before the next has come.
+type crowd struct {
+	FS
+	working, asked, answered atomic.Int64
+}
+
+type crowdFile struct {
+	File
+	c *crowd
+}
+
+func (c *crowd) Create(name string, least, most int64) (File, int64, error) {
+	file, n, err := c.FS.Create(name, least, most)
+	return crowdFile{file, c}, n, err
+}
+
+func (f crowdFile) Sync() error {
+	for {
+		asked, answered := f.c.asked.Load(), f.c.answered.Load()
+		<-time.After(time.Millisecond) // those whom the last sync has set free come again meanwhile
+		if asked-answered >= f.c.working.Load() && asked == f.c.asked.Load() && answered == f.c.answered.Load() {
+			return f.File.Sync()
+		}
+	}
+}
+
 func TestDurableCommitsShareTheirSyncs(t *testing.T) {
-	c := &counting{}
+	c, slow := &counting{}, &crowd{}
 	dir := t.TempDir() + "/audit"
-	l := openLog(t, Config{Dir: dir, FS: c.wrap})
+	l := openLog(t, Config{Dir: dir, FS: func(real FS) FS { slow.FS = real; return c.wrap(slow) }})
 	before := c.syncs.Load()
 	const workers, each = 64, 20
 	var order sync.Mutex
 	var all sync.WaitGroup
+	slow.working.Store(workers)
 	for range workers {
 		all.Go(func() {
+			defer slow.working.Add(-1)
 			for range each {
 				order.Lock()
 				seq, err := l.Append(grant("/srv/a"))
 				order.Unlock()
 				if err == nil {
+					slow.asked.Add(1)
 					err = l.Commit(seq, true)
+					slow.answered.Add(1)
 				}
 				if err != nil {
 					t.Error(err)

@@ -89,7 +89,7 @@ func (b *Broker) meet(conn *net.UnixConn) *session {
 	}
 	b.mu.Unlock()
 	if text == "" {
-		err = s.out.init(conn, &s.acct.unsent, func() int64 { return b.limits().UnsentAll })
+		err = s.out.init(conn, &s.acct.unsent, func() int64 { return b.limits().UnsentAll }, b.times.write)
 		if err == nil {
 			err = b.deaths.add(peer.PidFD, s.id)
 		}
@@ -127,9 +127,14 @@ func (b *Broker) roomFor(uid uint32, l authz.Limits) string {
 // refuseConnection says why in an error frame, records it and closes.
 func (b *Broker) refuseConnection(conn *net.UnixConn, w *who, code wire.Code, text string) {
 	if frame, err := wire.Append(nil, 0, &wire.Error{Code: code, Text: text}); err == nil {
-		// A fresh socket's buffer takes one frame; a peer that has seen to it that it does not gets no explanation.
-		conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		conn.Write(frame)
+		// A fresh socket's buffer takes one frame; a peer that has seen to it that it does not gets no explanation. Not by a deadline, which
+		// can be over before anything is written where others keep us off the processors.
+		if raw, err := conn.SyscallConn(); err == nil {
+			raw.Write(func(fd uintptr) bool {
+				unix.Write(int(fd), frame) // the socket is non-blocking
+				return true
+			})
+		}
 	}
 	conn.Close()
 	if w.peer.Known() {

@@ -63,9 +63,9 @@ func (g *gates) set(l authz.Limits) {
 // root needs no slot of everybody's, so that others cannot take them all.
 func (a *account) enterOpen(ctx context.Context, b *Broker) bool {
 	if a.uid == 0 {
-		return a.opens.acquire(ctx, openWait)
+		return a.opens.acquire(ctx, b.times.open)
 	}
-	return acquireBoth(ctx, &a.opens, &b.gates.opens, openWait)
+	return acquireBoth(ctx, &a.opens, &b.gates.opens, b.times.open)
 }
 
 func (a *account) leaveOpen(b *Broker) {

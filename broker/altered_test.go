@@ -3,10 +3,14 @@ package broker
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"locker/audit"
 	"locker/wire"
@@ -58,6 +62,19 @@ func (r *rig) unwatched() {
 	if c := &r.b.changes; c.used != 0 || len(c.uids)+len(c.fresh)+len(c.untold) != 0 {
 		r.t.Errorf("nothing is held, and the books say %d watches, %v, fresh %d, untold %d", c.used, c.uids, len(c.fresh), len(c.untold))
 	}
+}
+
+// isWatched reports whether an inotify instance of this process watches the directory. proc_pid_fdinfo(5)
+func isWatched(t testing.TB, dir string) bool {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, unix.Stat(dir, &st))
+	files, err := filepath.Glob("/proc/self/fdinfo/*")
+	must(t, err)
+	return slices.ContainsFunc(files, func(name string) bool {
+		text, _ := os.ReadFile(name) // it may be closed by now
+		return strings.Contains(string(text), "inotify wd:") && strings.Contains(string(text), fmt.Sprintf(" ino:%x sdev:", st.Ino))
+	})
 }
 
 func TestAnAlteredBundleIsListedRecordedAndToldToItsHolder(t *testing.T) {
@@ -176,7 +193,7 @@ func TestWhatHasBecomeOfAHoldIsKnownAfterARestartAndGoesOn(t *testing.T) {
 		if got := p.altered(); got.ID != g[0].ID || got.Count != 1 || got.Last != "bands/1" || got.At.IsZero() {
 			t.Errorf("%s: told again %+v", how, got)
 		}
-		eventually(t, "the holds are watched again", func() bool { r.b.mu.Lock(); defer r.b.mu.Unlock(); return len(r.b.changes.fresh) == 0 })
+		eventually(t, "the hold is watched again", func() bool { return isWatched(t, path+"/bands") })
 		must(t, os.Remove(path+"/bands/3"))
 		if got := p.altered(); got.Count != 2 || got.Last != "bands/3" {
 			t.Errorf("%s: told %+v", how, got)

@@ -52,6 +52,7 @@ type Config struct {
 	peerOf       func(*net.UnixConn) (authz.Peer, error) // nil: what the kernel says. For tests
 	idlePatience time.Duration                           // 0: idlePatience. For tests
 	frames       frameTimes                              // zero: as they are. For tests
+	times        times                                   // zero: as they are. For tests
 	beforeWard   func()                                  // a bundle was found idle, and the guard does not know yet. For tests
 	beforeWatch  func()                                  // the files of a hold are about to be watched, apart from its grant. For tests
 }
@@ -81,6 +82,7 @@ type Broker struct {
 	patience     time.Duration
 	idlePatience time.Duration
 	frames       frameTimes
+	times        times
 	giving       atomic.Bool // HandOver was asked for
 	handed       atomic.Bool // and has begun: nothing is answered, ended or dropped any more, the next broker goes on from here
 	now          func() time.Time
@@ -164,7 +166,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		log: c.Log, logger: c.Logger, version: c.Version, reload: c.Reload, now: c.Now, boot: c.Boot, peerOf: c.peerOf,
 		redial: c.Redial, restart: c.Restart, needs: c.NeedsRestart, first: c.Policy.Server, bootID: parseBootID(c.BootID), patience: c.Patience,
-		idlePatience: cmp.Or(c.idlePatience, idlePatience), frames: cmp.Or(c.frames, theFrameTimes),
+		idlePatience: cmp.Or(c.idlePatience, idlePatience), frames: cmp.Or(c.frames, theFrameTimes), times: cmp.Or(c.times, theTimes),
 		keeping:   keeping{wanted: c.Keeper != nil, conn: c.Keeper},
 		dialGuard: c.Guard, guarding: newGuarding(c.Boot()), beforeWard: c.beforeWard, beforeWatch: c.beforeWatch,
 		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,

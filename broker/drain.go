@@ -49,7 +49,7 @@ func (b *Broker) drain(ctx context.Context) {
 		waitUntil(grace, func() bool { return b.allEnded(attached) })
 	}
 	// One deadline for all: a client that keeps asking and reads just enough must not keep lockerd from stopping.
-	last, cancel := context.WithTimeout(ctx, writeDeadline)
+	last, cancel := context.WithTimeout(ctx, b.times.write)
 	defer cancel()
 	for _, s := range b.everySession() {
 		// So that the client does not look for the next lockerd to go on with.

@@ -89,9 +89,7 @@ func TestTheStopDoesNotWaitForClientsThatDoNotRead(t *testing.T) {
 	r.bigList()
 	for range 5 {
 		p := r.dial()
-		for range 20 {
-			p.write(encoded(t, 7, &wire.List{}))
-		}
+		p.says(20, encoded(t, 7, &wire.List{}))
 		q := r.dial()
 		r.pileUp(q, 1)
 	}
@@ -125,7 +123,7 @@ func TestAnswersThatAreDueAtTheStopAreSent(t *testing.T) {
 }
 
 func TestAnswersThatAClientHasNotReadYetAreSentAtTheStop(t *testing.T) {
-	r := newRig(t, nil)
+	r := newRig(t, readsLate)
 	p := r.dial()
 	asked := r.pileUp(p, 20<<10)
 	r.stop()

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"os"
 	"testing"
 
 	"locker/audit"
@@ -34,6 +35,11 @@ func TestAFileLeaseIsWaitedForAndCancelled(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	q.conn.Close()
+	eventually(t, "who is gone does not wait any more", func() bool { // else he may be granted it, and only then be missed
+		r.b.mu.Lock()
+		defer r.b.mu.Unlock()
+		return r.b.accounts[uint32(os.Geteuid())].leaseWaits == 0
+	})
 	last := p.send(attached(path))
 	p.queued(last)
 	owner.end()

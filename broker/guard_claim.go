@@ -82,7 +82,7 @@ func (b *Broker) guardEach(ctx context.Context, r *request, conn *guard.Conn) (a
 	if acct.uid == 0 {
 		gate = nil
 	}
-	turn := acct.opens.acquire(ctx, openWait)
+	turn := acct.opens.acquire(ctx, b.times.open)
 	if turn {
 		defer acct.opens.release()
 	}

@@ -5,13 +5,17 @@ import (
 	"testing"
 	"time"
 
+	"locker/audit"
 	"locker/authz"
 )
 
 // Its owner makes a bundle's directory slow to read, by a million names that were there once: that is not the guard's fault, with
 // which everybody's bundles would be let go.
 func TestWhoseBundleIsSlowToReadCostsNobodyTheGuard(t *testing.T) {
-	f := newFenced(t, nil)
+	const long = 5 * time.Second
+	f := newFenced(t, func(r *rig) {
+		r.alter = func(_ *audit.Config, c *Config) { c.times.guard = long }
+	})
 	others, token := f.mac()
 	p := f.dial()
 	g := p.granted(detached(others))
@@ -19,7 +23,7 @@ func TestWhoseBundleIsSlowToReadCostsNobodyTheGuard(t *testing.T) {
 	arrived, goOn := f.pauseWards()
 	id := p.send(attached(f.bundle("slow.sparsebundle", "token", "bands/")))
 	<-arrived
-	<-time.After(guardPatience + time.Millisecond) // what a claim had for all of it together
+	<-time.After(long + time.Millisecond) // what a claim had for all of it together
 	goOn()
 	rest(t, grants(t, p.answer(id)), guardedRests)
 	if gone := f.guardRecords(guardGone); len(gone) != 0 {

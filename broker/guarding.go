@@ -98,7 +98,7 @@ func (b *Broker) mindGuard(ctx context.Context) {
 
 // beginGuarding connects to the guard and says who is refused; from when it gives the connection, claims use it.
 func (b *Broker) beginGuarding(ctx context.Context, programs []string) (*guard.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, guardPatience)
+	ctx, cancel := context.WithTimeout(ctx, b.times.guard)
 	defer cancel()
 	conn, err := b.dialGuard(ctx)
 	if err != nil {
@@ -192,7 +192,7 @@ func (b *Broker) loseGuard(conn *guard.Conn) {
 func (b *Broker) noGuard(err error) {
 	why := wire.Clip(err.Error(), wire.MaxText)
 	b.mu.Lock()
-	known := b.guarding.why == why || b.boot()-b.guarding.since < guardPatience
+	known := b.guarding.why == why || b.boot()-b.guarding.since < b.times.guard
 	if !known {
 		b.guarding.why = why
 		b.append(&audit.Record{Event: audit.EventGuard, Code: guardGone, Text: why})
@@ -214,7 +214,7 @@ func (b *Broker) guardsAnew() {
 // awaitGuard gives the guard; nil if there is none, and for so long that nobody shall wait for it.
 func (b *Broker) awaitGuard(ctx context.Context) *guard.Conn {
 	b.mu.Lock()
-	conn, again, left := b.guarding.conn, b.guarding.again, guardPatience-(b.boot()-b.guarding.since)
+	conn, again, left := b.guarding.conn, b.guarding.again, b.times.guard-(b.boot()-b.guarding.since)
 	b.mu.Unlock()
 	if conn != nil || left <= 0 {
 		return conn

@@ -132,6 +132,7 @@ func TestAClaimThatIsTakenBackWhileTheGuardIsAskedLeavesNothing(t *testing.T) {
 
 func TestWhenTheGuardDiesHoldsSaySoAndTheNextOneIsToldOfThem(t *testing.T) {
 	f := newFenced(t, nil)
+	eventually(t, "the guard is recorded", func() bool { return len(f.guardRecords(guardOn)) == 1 })
 	bundle, token := f.mac()
 	server := startOpens(t, f.server)
 	p := f.dial()
@@ -147,6 +148,7 @@ func TestWhenTheGuardDiesHoldsSaySoAndTheNextOneIsToldOfThem(t *testing.T) {
 	f.raise()
 	eventually(t, "the hold is guarded again", func() bool { return p.restsOfRow(g[0].ID) == guardedRests })
 	server.mayNot("write", token)
+	eventually(t, "the next one is recorded, when it knows all", func() bool { return len(f.guardRecords(guardOn)) > 1 })
 	gone, on := f.guardRecords(guardGone), f.guardRecords(guardOn)
 	if n := len(gone); n == 0 || gone[0].Count != 1 {
 		t.Errorf("the end of the guard is recorded as %+v", gone)
@@ -209,7 +211,7 @@ func TestAReloadSaysWhoIsRefusedFromThenOn(t *testing.T) {
 }
 
 func TestWithoutAGuardLocksGoOnAndTheLogSaysWhy(t *testing.T) {
-	f := newFenced(t, nil)
+	f := newFenced(t, asLockerd)
 	bundle, _ := f.mac()
 	f.mu.Lock()
 	f.fail = errors.New("there is none today")
@@ -233,7 +235,7 @@ func TestWithoutAGuardLocksGoOnAndTheLogSaysWhy(t *testing.T) {
 }
 
 func TestAGuardThatHangsKeepsNobodyWaitingForLong(t *testing.T) {
-	f := newFenced(t, nil)
+	f := newFenced(t, asLockerd)
 	bundle, token := f.mac()
 	must(t, f.guard.cmd.Process.Signal(unix.SIGSTOP))
 	p := f.dial()

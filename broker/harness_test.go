@@ -77,8 +77,12 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	logs := audit.Config{Dir: filepath.Join(r.dir, "audit"), SegmentSize: r.segment, GID: -1}
-	// How long a frame may take is for those tests alone that ask about it: on a busy machine each can take longer than 2 s.
-	config := Config{Policy: policy, Logger: hclog.NewNullLogger(), Version: "test", Reload: r.policy, frames: frameTimes{patience, patience, patience}}
+	// How long a frame may take, or a slot, a guard or a keeper, is for those tests alone that ask about it: on a busy machine each can
+	// take longer than 2 s. A client that does not read is waited for at the end of many.
+	config := Config{
+		Policy: policy, Logger: hclog.NewNullLogger(), Version: "test", Reload: r.policy,
+		frames: frameTimes{patience, patience, patience}, times: times{open: patience, write: writeDeadline, guard: patience, paused: patience},
+	}
 	if r.alter != nil {
 		r.alter(&logs, &config)
 	}

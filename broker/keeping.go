@@ -253,7 +253,7 @@ func (b *Broker) tellKeeper(h *hold) {
 func (b *Broker) pauseForKeeper(ctx context.Context, r *request) []event {
 	waiting, cancel := context.WithCancel(ctx)
 	if r.msg.Wait == wire.NonBlock {
-		over := time.AfterFunc(pausedNonBlock, cancel)
+		over := time.AfterFunc(b.times.paused, cancel)
 		context.AfterFunc(waiting, func() { over.Stop() })
 	}
 	b.mu.Lock()

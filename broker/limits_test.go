@@ -147,7 +147,7 @@ can = ["lock"]
 
 func TestARequestThatFindsNoSlotIsToldToTryAgain(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, asLockerd)
 	path := r.file("a")
 	p := r.dial()
 	p.granted(attached(path))

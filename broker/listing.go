@@ -14,7 +14,7 @@ import (
 
 // list answers with holders and waiters, ordered by path, then holders before waiters.
 func (b *Broker) list(ctx context.Context, s *session, id uint32, m *wire.List) {
-	if !s.acct.lists.acquire(ctx, openWait) {
+	if !s.acct.lists.acquire(ctx, b.times.open) {
 		s.refuse(id, wire.CodeUnavailable, "", "you have not read your other lists yet")
 		return
 	}

@@ -15,7 +15,7 @@ import (
 
 const (
 	maxUnsent     = 4 + wire.MaxFrame // bytes waiting to be written to one client, length words included; one more closes it
-	writeDeadline = 2 * time.Second   // for a client that reads nothing
+	writeDeadline = 2 * time.Second   // patience with a client that reads nothing
 )
 
 // outbox sends frames to one client without ever blocking the sender: who grants a lock may be another client's
@@ -24,10 +24,11 @@ const (
 // A frame goes straight into the socket. What the socket does not take is kept, at most maxUnsent bytes, and written by
 // a goroutine that exists only while something is kept; flush joins it.
 type outbox struct {
-	conn   *net.UnixConn
-	raw    syscall.RawConn
-	unsent *atomic.Int64 // of the uid, bytes
-	limit  func() int64  // of unsent, as of now
+	conn     *net.UnixConn
+	raw      syscall.RawConn
+	unsent   *atomic.Int64 // of the uid, bytes
+	limit    func() int64  // of unsent, as of now
+	patience time.Duration // for a client that reads nothing
 
 	mu        sync.Mutex // guards the fields below; held across non-blocking writes only
 	kept      []byte
@@ -41,12 +42,12 @@ type outbox struct {
 	try   func(fd uintptr) bool
 }
 
-func (o *outbox) init(conn *net.UnixConn, unsent *atomic.Int64, limit func() int64) error {
+func (o *outbox) init(conn *net.UnixConn, unsent *atomic.Int64, limit func() int64, patience time.Duration) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
-	o.conn, o.raw, o.unsent, o.limit = conn, raw, unsent, limit
+	o.conn, o.raw, o.unsent, o.limit, o.patience = conn, raw, unsent, limit, patience
 	o.try = func(fd uintptr) bool {
 		for {
 			// The socket is non-blocking. If the client is gone it is EPIPE: Go keeps SIGPIPE from all but stdout and stderr.
@@ -104,7 +105,7 @@ func (o *outbox) sendInTurn(frame []byte) {
 	for o.writer != nil {
 		writer := o.writer
 		o.mu.Unlock()
-		<-writer // ends within writeDeadline of the last frame that the client took
+		<-writer // ends within patience of the last frame that the client took
 		o.mu.Lock()
 	}
 	if o.broken {
@@ -132,7 +133,7 @@ func (o *outbox) breakOff() {
 
 // write is the writer's.
 func (o *outbox) write(chunk []byte) {
-	o.conn.SetWriteDeadline(time.Now().Add(writeDeadline))
+	o.conn.SetWriteDeadline(time.Now().Add(o.patience))
 	if _, err := o.conn.Write(chunk); err != nil {
 		o.mu.Lock()
 		o.breakOff()
@@ -140,7 +141,7 @@ func (o *outbox) write(chunk []byte) {
 	}
 }
 
-// drain writes what is kept until nothing is, or the client has not read for writeDeadline. It ends the writer.
+// drain writes what is kept until nothing is, or the client has not read for patience. It ends the writer.
 func (o *outbox) drain() {
 	for written := 0; ; {
 		o.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"locker/audit"
 	"locker/wire"
 )
 
@@ -82,7 +83,10 @@ func (p *peer) rowsOf(id uint32) []wire.Row {
 
 func TestAClientThatReadsLateGetsItsWholeListAndIsServedAfterwards(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	const late = 5 * time.Second
+	r := newRig(t, func(r *rig) {
+		r.alter = func(_ *audit.Config, c *Config) { c.times.write = late }
+	})
 	r.bigList()
 	p := r.dial()
 	id := p.send(&wire.List{})
@@ -92,7 +96,7 @@ func TestAClientThatReadsLateGetsItsWholeListAndIsServedAfterwards(t *testing.T)
 		t.Errorf("%d rows", n)
 	}
 	eventually(t, "all is written", func() bool { return !o.isWriting() })
-	<-time.After(writeDeadline + writeDeadline/10) // the deadline of the last late write is over
+	<-time.After(late + late/10) // the deadline of the last late write is over
 	if m := p.answer(p.send(&wire.Status{})); m.Type() != wire.TypeStatusReply {
 		t.Errorf("%+v", m)
 	}
@@ -111,7 +115,7 @@ func socketPair(t *testing.T, unsent *atomic.Int64, limit int64) (o *outbox, cli
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	o = &outbox{}
-	must(t, o.init(conn, unsent, func() int64 { return limit }))
+	must(t, o.init(conn, unsent, func() int64 { return limit }, patience))
 	return o, client
 }
 

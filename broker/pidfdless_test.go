@@ -87,6 +87,8 @@ func TestWithoutPidfdsAProcessIsKnownAgainByItsStart(t *testing.T) {
 			if how != "both" {
 				grants(t, q.answer(waits))
 			}
+			// A death is recorded when the file is free.
+			eventually(t, "two deaths are recorded", func() bool { return len(r.records(audit.EventDeath)) >= 2 })
 			if n := len(r.records(audit.EventDeath)); n != 2 {
 				t.Errorf("%d deaths are recorded, want 2", n)
 			}

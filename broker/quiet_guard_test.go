@@ -24,12 +24,13 @@ func TestWhoWaitsForAFileAgainHasNoTurnAheadOfOthersLeft(t *testing.T) {
 	var h hour
 	r := newRig(t, hushed(second(quietRule), &h))
 	bundle, token := r.mac()
-	write(t, bundle)
+	h.at.Store(write(t, bundle).UnixNano()) // until somebody has it open
 	p := r.dial3()
 	id := p.send(attached(bundle))
 	p.queued(id)
 	mac, err := os.Open(token)
 	must(t, err)
+	h.at.Store(0)
 	heard := func() (outside, heard bool) {
 		r.b.mu.Lock()
 		defer r.b.mu.Unlock()

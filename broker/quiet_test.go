@@ -72,7 +72,14 @@ func writtenAt(t testing.TB, bundle string) (newest time.Time) {
 
 func TestABundleIsGrantedWhenNothingBelowItWasWrittenForAsLongAsTheRuleAsks(t *testing.T) {
 	var h hour
-	r := newRig(t, hushed(quietRule, &h))
+	r := newRig(t, func(r *rig) {
+		hushed(quietRule, &h)(r)
+		alter := r.alter
+		r.alter = func(l *audit.Config, c *Config) {
+			alter(l, c)
+			c.Boot = func() time.Duration { return time.Hour } // no look takes time, and so none has to be paid for with a pause
+		}
+	})
 	bundle, _ := r.mac()
 	last := write(t, bundle)
 	p := r.dial3()
@@ -106,7 +113,7 @@ func TestWhoWaitsForQuietIsToldAndGrantedOnlyThen(t *testing.T) {
 	r := newRig(t, hushed(second(quietRule), &h))
 	base := r.atRest()
 	bundle, _ := r.mac()
-	write(t, bundle)
+	h.at.Store(write(t, bundle).UnixNano()) // until it waits
 	p, q := r.dial3(), r.dial3()
 	id := p.send(attached(bundle))
 	told := p.queued(id).Blockers
@@ -117,6 +124,7 @@ func TestWhoWaitsForQuietIsToldAndGrantedOnlyThen(t *testing.T) {
 	behind := q.send(attached(bundle))
 	q.queued(behind)
 	last := write(t, bundle) // again, once it waits
+	h.at.Store(0)
 	g := grants(t, p.answer(id))
 	if early := time.Until(last.Add(time.Second)); early > 0 {
 		t.Errorf("granted %v too early", early)

@@ -65,7 +65,7 @@ func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, uid uint32, gate
 	b.guarding.dirs[uid] += w.dirs
 	b.mu.Unlock()
 	// From here on, and not from before the bundle was read: else its owner would have the guard taken for one that hangs.
-	asking, cancel := context.WithTimeout(ctx, guardPatience)
+	asking, cancel := context.WithTimeout(ctx, b.times.guard)
 	defer cancel()
 	if err := conn.Guard(asking, w.id, dirs); err != nil {
 		if errors.Is(err, guard.ErrGone) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
@@ -80,7 +80,7 @@ func (b *Broker) newWard(ctx context.Context, conn *guard.Conn, uid uint32, gate
 // bundleDirs opens the directories of a bundle that are guarded. The caller closes them.
 func (b *Broker) bundleDirs(ctx context.Context, gate *slots, opener *flock.Opener, f *flock.File) ([]int, error) {
 	if gate != nil {
-		if !gate.acquire(ctx, openWait) {
+		if !gate.acquire(ctx, b.times.open) {
 			return nil, errTooManyOpens
 		}
 		defer gate.release()
@@ -107,7 +107,7 @@ func (b *Broker) lift(w *ward) {
 		}
 	}
 	b.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), guardPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), b.times.guard)
 	defer cancel()
 	if err := w.conn.Lift(ctx, w.id); err != nil && !errors.Is(err, guard.ErrGone) {
 		b.logger.Error("the guard may still refuse opens", "path", w.path, "error", err)
