@@ -205,8 +205,8 @@ const rulesRoom = 48 << 10
 
 // listRules answers with what the peer may lock.
 func (b *Broker) listRules(s *session, id uint32) {
-	reply := &wire.RulesReply{}
-	room := rulesRoom
+	reply, quiets := &wire.RulesReply{}, &wire.Quiets{}
+	asked, room := false, rulesRoom
 	for _, a := range b.rules.Load().policy.Allowances(&s.peer) {
 		w := wire.Allowance{Paths: a.Paths, Can: a.Can, MaxHold: a.MaxHold, MaxWait: a.MaxWait, Holds: uint32(a.Holds)}
 		for _, p := range a.Paths {
@@ -221,7 +221,11 @@ func (b *Broker) listRules(s *session, id uint32) {
 		if a.Engines&authz.Flock != 0 {
 			w.Engines = append(w.Engines, "flock")
 		}
-		reply.Rules = append(reply.Rules, w)
+		reply.Rules, quiets.Quiets = append(reply.Rules, w), append(quiets.Quiets, a.Quiet)
+		asked = asked || a.Quiet > 0
+	}
+	if asked && s.version >= quiets.Type().Version() {
+		s.send(id, quiets)
 	}
 	s.send(id, reply)
 }
