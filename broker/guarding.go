@@ -23,7 +23,7 @@ import (
 type guarding struct {
 	conn  *guard.Conn      // nil: there is none
 	again chan struct{}    // closed when there is one; nil while there is
-	since time.Duration    // boot clock: when the last one went, or we started
+	since time.Duration    // boot clock: when the last one went, or the policy began to ask for one, or we started
 	why   string           // there is none, as was recorded last; "": nothing was
 	last  uint64           // id of a ward
 	wards map[uint64]*ward // what conn guards, or is about to, by id
@@ -208,24 +208,4 @@ func (b *Broker) guardsAnew() {
 	case b.guarding.anew <- struct{}{}:
 	default: // it will
 	}
-}
-
-// awaitGuard gives the guard; nil if there is none, and for so long that nobody shall wait for it.
-func (b *Broker) awaitGuard(ctx context.Context) *guard.Conn {
-	b.mu.Lock()
-	conn, again, left := b.guarding.conn, b.guarding.again, guardPatience-(b.boot()-b.guarding.since)
-	b.mu.Unlock()
-	if conn != nil || left <= 0 {
-		return conn
-	}
-	over := time.NewTimer(left)
-	defer over.Stop()
-	select {
-	case <-again:
-	case <-over.C:
-	case <-ctx.Done():
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.guarding.conn
 }
