@@ -100,6 +100,7 @@ func (b *Broker) awaitGuard(ctx context.Context, r *request) (conn *guard.Conn, 
 	select {
 	case <-again:
 	case <-over.C:
+	case <-r.regime.over: // the policy may ask for none any more: lookAgain asks it
 	case <-ctx.Done():
 	}
 	b.mu.Lock()

@@ -54,6 +54,21 @@ func (r *rig) wentAt(ago time.Duration) {
 	r.b.guarding.since = r.b.boot() - ago
 }
 
+// untilItAwaitsTheGuard returns when the only client's request does.
+func (r *rig) untilItAwaitsTheGuard(id uint32) {
+	r.t.Helper()
+	eventually(r.t, "it waits for the guard", func() bool {
+		r.b.mu.Lock()
+		defer r.b.mu.Unlock()
+		for _, s := range r.b.sessions {
+			if q := s.requests[id]; q != nil {
+				return q.awaitsGuard
+			}
+		}
+		return false
+	})
+}
+
 func yes() *atomic.Bool {
 	b := new(atomic.Bool)
 	b.Store(true)
@@ -94,16 +109,7 @@ func TestWhoDoesNotWaitForOthersWaitsForTheGuardThatIsComing(t *testing.T) {
 	bundle, _ := r.mac()
 	p := r.dial()
 	id := p.send(try(attached(bundle)))
-	eventually(t, "it waits for the guard", func() bool {
-		r.b.mu.Lock()
-		defer r.b.mu.Unlock()
-		for _, s := range r.b.sessions {
-			if q := s.requests[id]; q != nil {
-				return q.awaitsGuard
-			}
-		}
-		return false
-	})
+	r.untilItAwaitsTheGuard(id)
 	come()
 	rest(t, grants(t, p.answer(id)), guardedRests)
 	// It is not coming any more when it has not come for long.
@@ -111,4 +117,48 @@ func TestWhoDoesNotWaitForOthersWaitsForTheGuardThatIsComing(t *testing.T) {
 	other.wentAt(time.Hour)
 	bundle, _ = other.mac()
 	rest(t, other.dial().granted(try(attached(bundle))), idleRests)
+}
+
+// Else whoever is quick would hold a bundle without the guard that the reload brings.
+func TestAClaimRightAfterAReloadThatBringsTheGuardWaitsForIt(t *testing.T) {
+	var wanted atomic.Bool
+	r, _ := missing(t, &wanted, guardRule)
+	r.wentAt(time.Hour)
+	bundle, _ := r.mac()
+	wanted.Store(true)
+	began := time.Now()
+	if _, err := r.b.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := r.dial()
+	rest(t, p.granted(attached(bundle)), idleRests) // it does not come
+	if took := time.Since(began); took < guardPatience {
+		t.Errorf("granted without a guard %v after the policy began to ask for one", took)
+	}
+	// A reload that leaves it as it is gives nobody cause to wait anew.
+	p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{bundle}}))
+	if _, err := r.b.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.b.mu.Lock()
+	since := r.b.boot() - r.b.guarding.since
+	r.b.mu.Unlock()
+	if since < guardPatience {
+		t.Errorf("after a reload that changes nothing it is waited for as of %v ago", since)
+	}
+}
+
+func TestWhoWaitsForTheGuardGoesOnAtOnceAfterAReloadThatTakesItAway(t *testing.T) {
+	wanted := yes()
+	r, _ := missing(t, wanted, guardRule)
+	r.wentAt(-time.Hour)
+	bundle, _ := r.mac()
+	p := r.dial()
+	id := p.send(timed(attached(bundle), time.Hour))
+	r.untilItAwaitsTheGuard(id)
+	wanted.Store(false)
+	if _, err := r.b.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rest(t, grants(t, p.answer(id)), idleRests)
 }

@@ -202,6 +202,14 @@ func (b *Broker) noGuard(err error) {
 	}
 }
 
+// expectGuard has claims wait for the guard that a policy is about to ask for, as if one had just gone. Before the policy is in force: a claim
+// may be as quick as that.
+func (b *Broker) expectGuard() {
+	b.mu.Lock()
+	b.guarding.since = b.boot()
+	b.mu.Unlock()
+}
+
 // guardsAnew has mindGuard look at the policy.
 func (b *Broker) guardsAnew() {
 	select {

@@ -68,6 +68,9 @@ func (b *Broker) reloadLocked(ctx context.Context) (lines []string, again bool, 
 		b.logger.Warn("whitelist entry", "problem", w)
 		lines = append(lines, "warning: "+w)
 	}
+	if len(old.policy.Guard) == 0 && len(policy.Guard) > 0 {
+		b.expectGuard()
+	}
 	b.rules.Store(&regime{policy: policy, opener: opener, loaded: b.now(), over: make(chan struct{})})
 	close(old.over) // one reload at a time: reloading
 	b.guardsAnew()
