@@ -12,6 +12,7 @@ type Allowance struct {
 	MaxHold, MaxWait time.Duration
 	Holds            int // this and the durations: 0 where there is no limit
 	Engines          Engines
+	Quiet            time.Duration // as Decision.Quiet
 }
 
 // Allowances lists what the peer may do, in the order of the file, with the
@@ -67,7 +68,7 @@ func (p *Policy) allowance(list []Allowance, peer *Peer, r *rule, paths []string
 	for part := range slices.Chunk(open, maxPaths) {
 		list = append(list, Allowance{
 			Paths: part, Can: r.can.words(), MaxHold: r.maxHold, MaxWait: r.maxWait,
-			Holds: r.holds, Engines: r.engines,
+			Holds: r.holds, Engines: r.engines, Quiet: r.quiet,
 		})
 	}
 	return list

@@ -112,7 +112,7 @@ func TestAllowancesShowWhatAPeerMayLock(t *testing.T) {
 	own := func(name string, uid int) Allowance {
 		return Allowance{
 			Paths: []string{"/srv/tm/" + name, fmt.Sprintf("/srv/tm/by-id/u%d.d", uid)}, Can: []string{"lock", "lock-shared"},
-			MaxHold: 12 * time.Hour, MaxWait: time.Hour, Holds: 80, Engines: Flock,
+			MaxHold: 12 * time.Hour, MaxWait: time.Hour, Holds: 80, Engines: Flock, Quiet: 30 * time.Second,
 		}
 	}
 	noName := own("", 2006)

@@ -50,7 +50,11 @@ func (b *Broker) guardFiles(ctx context.Context, r *request) []event {
 		r.guardsLost++
 	}
 	r.liftAll() // of a guard that is gone
-	conn := b.awaitGuard(working)
+	conn, ended := b.awaitGuard(working, r)
+	if ended {
+		r.unlockFiles(len(r.files))
+		return b.ended(r)
+	}
 	r.guardAsked, r.guardedBy = true, conn
 	if conn == nil {
 		return b.lookAgain(ctx, r)
@@ -71,6 +75,40 @@ func (b *Broker) guardFiles(ctx context.Context, r *request) []event {
 	// It was quiet a moment ago. Whether it still is may not wait for its uid's turn: the guard would be lifted for that, and the next try be no better.
 	r.heard = r.asksQuiet()
 	return b.lookAgain(ctx, r)
+}
+
+// awaitGuard gives the guard; nil if there is none, and for so long that nobody shall wait for it. ended: the request was meanwhile.
+//
+// A guard that has just gone is back in a moment, and without it a Mac could get into the bundle for as long as it is held. So who does
+// not want to wait for others waits for it too, as he does for the keeper: it is not somebody who has the file. Whoever has set a time gets
+// his answer when that is over, and it is no grant that lacks what is coming. Only here the time counts: while there is a guard it answers or
+// dies within a second, and who gave up would wait as long for it to lift what it was told.
+func (b *Broker) awaitGuard(ctx context.Context, r *request) (conn *guard.Conn, ended bool) {
+	b.mu.Lock()
+	conn, again, left := b.guarding.conn, b.guarding.again, b.times.guard-(b.boot()-b.guarding.since)
+	if conn != nil || left <= 0 {
+		b.mu.Unlock()
+		return conn, false
+	}
+	r.awaitsGuard = true
+	if r.ended == 0 && r.msg.Wait != wire.NonBlock {
+		b.setWaitDeadline(r)
+	}
+	b.mu.Unlock()
+	over := time.NewTimer(left)
+	defer over.Stop()
+	select {
+	case <-again:
+	case <-over.C:
+	case <-r.regime.over: // the policy may ask for none any more: lookAgain asks it
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if ended = r.ended != 0; !ended { // else it is told what it waited for
+		r.awaitsGuard = false
+	}
+	return b.guarding.conn, ended
 }
 
 // guardEach tells the guard of r's bundles. An error is of file at: it was replaced, or we are short of something; whatever else keeps

@@ -23,7 +23,7 @@ import (
 type guarding struct {
 	conn  *guard.Conn      // nil: there is none
 	again chan struct{}    // closed when there is one; nil while there is
-	since time.Duration    // boot clock: when the last one went, or we started
+	since time.Duration    // boot clock: when the last one went, or the policy began to ask for one, or we started
 	why   string           // there is none, as was recorded last; "": nothing was
 	last  uint64           // id of a ward
 	wards map[uint64]*ward // what conn guards, or is about to, by id
@@ -203,30 +203,18 @@ func (b *Broker) noGuard(err error) {
 	}
 }
 
+// expectGuard has claims wait for the guard that a policy is about to ask for, as if one had just gone. Before the policy is in force: a claim
+// may be as quick as that.
+func (b *Broker) expectGuard() {
+	b.mu.Lock()
+	b.guarding.since = b.boot()
+	b.mu.Unlock()
+}
+
 // guardsAnew has mindGuard look at the policy.
 func (b *Broker) guardsAnew() {
 	select {
 	case b.guarding.anew <- struct{}{}:
 	default: // it will
 	}
-}
-
-// awaitGuard gives the guard; nil if there is none, and for so long that nobody shall wait for it.
-func (b *Broker) awaitGuard(ctx context.Context) *guard.Conn {
-	b.mu.Lock()
-	conn, again, left := b.guarding.conn, b.guarding.again, b.times.guard-(b.boot()-b.guarding.since)
-	b.mu.Unlock()
-	if conn != nil || left <= 0 {
-		return conn
-	}
-	over := time.NewTimer(left)
-	defer over.Stop()
-	select {
-	case <-again:
-	case <-over.C:
-	case <-ctx.Done():
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.guarding.conn
 }

@@ -96,7 +96,7 @@ func onlyServersSay(t testing.TB) (all []hostile) {
 	for _, m := range []wire.Message{
 		&wire.Welcome{Version: 1}, &wire.Granted{Grants: []wire.Grant{{ID: 1, Rests: wire.RestOFD}}}, &wire.Queued{}, &wire.Released{IDs: []uint64{1}},
 		&wire.Done{}, &wire.Error{Code: wire.CodeBusy}, &wire.Rows{}, &wire.Changed{}, &wire.StatusReply{}, &wire.RulesReply{}, &wire.Explained{},
-		&wire.Reloaded{}, &wire.GuardReply{State: wire.GuardOff}, &wire.Altered{},
+		&wire.Reloaded{}, &wire.GuardReply{State: wire.GuardOff}, &wire.Altered{}, &wire.Quiets{},
 	} {
 		all = append(all, hostile{"a " + m.Type().String(), encoded(t, 9, m), wire.CodeInvalid, 9})
 	}

@@ -87,6 +87,9 @@ func (b *Broker) endError(r *request, code wire.Code) *wire.Error {
 		if r.capped {
 			e.Text = "still in use after as long as the policy lets you wait"
 		}
+		if r.awaitsGuard {
+			e.Text = "it was free, but there was no guard yet to keep file servers from it when the time to wait was over"
+		}
 		e.Blockers = r.lastBlockers
 	case wire.CodeCanceled:
 		e.Text = "canceled"

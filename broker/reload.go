@@ -68,6 +68,9 @@ func (b *Broker) reloadLocked(ctx context.Context) (lines []string, again bool, 
 		b.logger.Warn("whitelist entry", "problem", w)
 		lines = append(lines, "warning: "+w)
 	}
+	if len(old.policy.Guard) == 0 && len(policy.Guard) > 0 {
+		b.expectGuard()
+	}
 	b.rules.Store(&regime{policy: policy, opener: opener, loaded: b.now(), over: make(chan struct{})})
 	close(old.over) // one reload at a time: reloading
 	b.guardsAnew()
@@ -205,8 +208,8 @@ const rulesRoom = 48 << 10
 
 // listRules answers with what the peer may lock.
 func (b *Broker) listRules(s *session, id uint32) {
-	reply := &wire.RulesReply{}
-	room := rulesRoom
+	reply, quiets := &wire.RulesReply{}, &wire.Quiets{}
+	asked, room := false, rulesRoom
 	for _, a := range b.rules.Load().policy.Allowances(&s.peer) {
 		w := wire.Allowance{Paths: a.Paths, Can: a.Can, MaxHold: a.MaxHold, MaxWait: a.MaxWait, Holds: uint32(a.Holds)}
 		for _, p := range a.Paths {
@@ -221,7 +224,11 @@ func (b *Broker) listRules(s *session, id uint32) {
 		if a.Engines&authz.Flock != 0 {
 			w.Engines = append(w.Engines, "flock")
 		}
-		reply.Rules = append(reply.Rules, w)
+		reply.Rules, quiets.Quiets = append(reply.Rules, w), append(quiets.Quiets, a.Quiet)
+		asked = asked || a.Quiet > 0
+	}
+	if asked && s.version >= quiets.Type().Version() {
+		s.send(id, quiets)
 	}
 	s.send(id, reply)
 }

@@ -72,6 +72,8 @@ type request struct {
 	overtaken verdict            // not 0: the table has ended the claim while a goroutine was at work on it
 	capped    bool               // the policy's max_wait is shorter than what was asked
 
+	awaitsGuard bool // it has its files, and waits for the guard that has just gone; or did when it was ended
+
 	isOutside    bool          // it waits for a holder outside the broker, of the file outside
 	outside      place         //
 	places       []keptPlace   // the keeper's ids of its place in the queues of these files:

@@ -41,6 +41,7 @@ type call struct {
 	request *Request                   // a Lock
 	rows    []Row                      // of a List so far; the reader's until the answer
 	altered map[uint64]wire.Alteration // of a List, by id: what comes before its rows
+	quiets  []time.Duration            // of a Rules: what comes before its reply; the reader's until the answer
 
 	// Guarded by Client.mu.
 	id    uint32
@@ -238,6 +239,9 @@ func (c *Client) dispatch(id uint32, m wire.Message) error {
 		return nil
 	case *wire.Altered:
 		k.note(m)
+		return nil
+	case *wire.Quiets:
+		k.quiets = m.Quiets
 		return nil
 	case *wire.Rows:
 		k.listed(m.Rows)

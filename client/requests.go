@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"slices"
+	"time"
 
 	"locker/wire"
 )
@@ -29,7 +30,10 @@ const (
 type Limit = wire.Limit
 
 // Allowance is something that we may lock.
-type Allowance = wire.Allowance
+type Allowance struct {
+	wire.Allowance
+	Quiet time.Duration // for so long nothing below a sparsebundle must have been written; 0: that is not asked, or lockerd is too old to say
+}
 
 // Explanation says what the policy decides and why.
 type Explanation = wire.Explained
@@ -161,15 +165,23 @@ func (c *Client) Reload(ctx context.Context) ([]string, error) {
 
 // Rules says what we may lock.
 func (c *Client) Rules(ctx context.Context) ([]Allowance, error) {
-	m, err := c.ask(ctx, &wire.Rules{})
+	k := newCall()
+	m, err := c.askFor(ctx, k, &wire.Rules{})
 	if err != nil {
 		return nil, err
 	}
 	a, ok := m.(*wire.RulesReply)
-	if !ok {
+	if !ok || len(k.quiets) != 0 && len(k.quiets) != len(a.Rules) {
 		return nil, unexpected(m)
 	}
-	return a.Rules, nil
+	rules := make([]Allowance, len(a.Rules))
+	for i, r := range a.Rules {
+		rules[i].Allowance = r
+		if len(k.quiets) > 0 {
+			rules[i].Quiet = k.quiets[i]
+		}
+	}
+	return rules, nil
 }
 
 // Query asks what the policy would decide.

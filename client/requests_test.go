@@ -4,8 +4,10 @@ import (
 	"errors"
 	"net"
 	"reflect"
+	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"locker/wire"
 )
@@ -35,7 +37,7 @@ func TestEveryRequestIsAskedAndAnswered(t *testing.T) {
 		{"reload", func(t *testing.T, c *Client) (any, error) { return c.Reload(t.Context()) },
 			&wire.Reload{}, &wire.Reloaded{Lines: []string{"x"}}, []string{"x"}},
 		{"rules", func(t *testing.T, c *Client) (any, error) { return c.Rules(t.Context()) },
-			&wire.Rules{}, &wire.RulesReply{Rules: []wire.Allowance{{Holds: 1}}}, []Allowance{{Holds: 1}}},
+			&wire.Rules{}, &wire.RulesReply{Rules: []wire.Allowance{{Holds: 1}}}, []Allowance{{Allowance: wire.Allowance{Holds: 1}}}},
 		{"explain", func(t *testing.T, c *Client) (any, error) {
 			return c.Explain(t.Context(), Query{User: "u", Groups: []string{}, Action: "lock", Path: "/a"})
 		}, &wire.Explain{User: "u", HasGroups: true, Action: "lock", Path: "/a"}, &wire.Explained{Allowed: true, By: "x"}, &Explanation{Allowed: true, By: "x"}},
@@ -146,4 +148,37 @@ func TestWatchCallsOnceForManyChangesAndThenSaysGoodbye(t *testing.T) {
 			t.Errorf("%d calls are left over", n)
 		}
 	})
+}
+
+func TestTheQuietOfRulesBelongsToTheRulesThatFollow(t *testing.T) {
+	quiets := func(of ...time.Duration) *wire.Quiets { return &wire.Quiets{Quiets: of} }
+	for _, c := range []struct {
+		first *wire.Quiets
+		want  []time.Duration // nil: not within the protocol
+	}{
+		{nil, []time.Duration{0, 0}},
+		{quiets(time.Minute, 0), []time.Duration{time.Minute, 0}},
+		{quiets(0, time.Second), []time.Duration{0, time.Second}},
+		{quiets(time.Minute), nil},
+		{quiets(0, 0, time.Minute), nil},
+	} {
+		bubble(t, func(t *testing.T, client *Client, s *fake) {
+			done := start(func() ([]Allowance, error) { return client.Rules(t.Context()) })
+			id, _ := expect[*wire.Rules](s)
+			if c.first != nil {
+				s.say(id, c.first)
+			}
+			s.say(id, &wire.RulesReply{Rules: []wire.Allowance{{Holds: 1}, {Holds: 2}}})
+			got := <-done
+			var quiet []time.Duration
+			for i, a := range got.value {
+				if quiet = append(quiet, a.Quiet); a.Holds != uint32(i+1) {
+					t.Errorf("after %+v: rule %d is %+v", c.first, i, a)
+				}
+			}
+			if !slices.Equal(quiet, c.want) || (got.err == nil) != (c.want != nil) {
+				t.Errorf("after %+v: %v, %v, want %v", c.first, quiet, got.err, c.want)
+			}
+		})
+	}
 }

@@ -136,7 +136,7 @@ func (c *Client) adopt(l *link, resumed *wire.Resumed) error {
 
 // repeat prepares a call for being sent again, in this version, or gives the answer to one that must not be. The caller holds mu.
 func (k *call) repeat(resumed bool, version uint8) wire.Message {
-	k.rows, k.altered = nil, nil
+	k.rows, k.altered, k.quiets = nil, nil, nil
 	k.again = k.sent
 	if version < wire.Needed(k.asked) {
 		return tooOld() // the one before was newer

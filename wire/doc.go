@@ -162,6 +162,9 @@
 //	  programs  list 64 name 4095    whose opens the guard refuses below held bundles; none with off, else at least 1
 //	Altered 0x90 version 4
 //	  alterations list 60 Alteration
+//	Quiets 0x91 version 4
+//	  quiets    list 1024 duration   of each rule of the RulesReply that follows, in its order: for so long nothing below a
+//	                                 sparsebundle must have been written; 0: the rule does not ask for that
 //
 // # Structures
 //
@@ -254,7 +257,7 @@
 //	Status    StatusReply or Error
 //	Break     Released or Error
 //	Reload    Reloaded or Error
-//	Rules     RulesReply or Error
+//	Rules     Quiets at most once (version 4), if a rule asks for quiet; then RulesReply, or Error
 //	Explain   Explained or Error
 //	Resume    Resumed or Error
 //	Guard     GuardReply or Error

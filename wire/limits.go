@@ -6,7 +6,7 @@ import "time"
 // its message: Type.Version.
 const (
 	FirstVersion = 1
-	Version      = 4 // the highest. Since 2 sessions can be resumed, since 3 a file can be asked for idle, since 4 the guard asked after and alterations told
+	Version      = 4 // the highest. Since 2 sessions can be resumed, since 3 a file can be asked for idle, since 4 the guard asked after, and alterations and the quiet of rules told
 )
 
 // The limits of single values. A server repeats the first five in its Welcome.
@@ -28,7 +28,7 @@ const (
 	MaxWords    = 64   // Allowance.Can and Allowance.Engines
 	MaxPrograms = 64   // GuardReply.Programs
 	MaxAltered  = 60   // Alterations: so many of the longest fit a frame
-	MaxListed   = 1024 // Rows, Rules, Lines, Others, Groups, Allowance.Paths
+	MaxListed   = 1024 // Rows, Rules, Quiets, Lines, Others, Groups, Allowance.Paths
 )
 
 // Clip cuts s to at most max bytes, for texts made of what others have written; three dots say that it did.

@@ -49,6 +49,8 @@ func (e *encoder) message(m Message) {
 		m.append(e)
 	case *Altered:
 		m.append(e)
+	case *Quiets:
+		m.append(e)
 	case *Watch, *Status, *Reload, *Rules, *Guard, *Done, *Changed: // no fields
 	default:
 		e.fail("message", ErrType)
@@ -118,6 +120,8 @@ func (d *decoder) message(t Type) Message {
 		return parseGuardReply(d)
 	case TypeAltered:
 		return parseAltered(d)
+	case TypeQuiets:
+		return parseQuiets(d)
 	}
 	d.fail("type", ErrType)
 	return nil

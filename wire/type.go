@@ -42,6 +42,7 @@ const (
 	TypeResumed
 	TypeGuardReply
 	TypeAltered
+	TypeQuiets
 	afterAnswers
 )
 
@@ -71,7 +72,7 @@ func (t Type) Version() uint8 {
 	switch t {
 	case TypeResume, TypeResumed:
 		return 2
-	case TypeGuard, TypeGuardReply, TypeAltered:
+	case TypeGuard, TypeGuardReply, TypeAltered, TypeQuiets:
 		return 4
 	}
 	return FirstVersion
@@ -148,6 +149,8 @@ func (t Type) String() string {
 		return "GuardReply"
 	case TypeAltered:
 		return "Altered"
+	case TypeQuiets:
+		return "Quiets"
 	}
 	return fmt.Sprintf("Type(0x%02x)", uint8(t))
 }
@@ -216,6 +219,8 @@ func typeOf(m Message) Type {
 		return TypeGuardReply
 	case *Altered:
 		return TypeAltered
+	case *Quiets:
+		return TypeQuiets
 	}
 	return 0
 }

@@ -175,7 +175,7 @@ func allMessages() []Message {
 	return []Message{
 		&Hello{}, &Lock{}, &Unlock{}, &Cancel{}, &Where{}, &List{}, &Watch{}, &Status{}, &Break{}, &Reload{}, &Rules{}, &Explain{}, &Resume{}, &Guard{},
 		&Welcome{}, &Granted{}, &Queued{}, &Released{}, &Done{}, &Error{}, &Rows{}, &Changed{}, &StatusReply{}, &RulesReply{},
-		&Explained{}, &Reloaded{}, &Lost{}, &Resumed{}, &GuardReply{}, &Altered{},
+		&Explained{}, &Reloaded{}, &Lost{}, &Resumed{}, &GuardReply{}, &Altered{}, &Quiets{},
 	}
 }
 

@@ -19,7 +19,6 @@ func (e *examination) object() *object {
 	o.open('{')
 	o.text("permission_events", e.guard.kernel.String())
 	o.path("source", e.guard.source)
-	o.text("capability", e.lockerd.sysAdmin().String())
 	e.lockerd.guard.fields(o)
 	o.close('}')
 	o.key("kernel")

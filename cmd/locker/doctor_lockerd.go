@@ -120,17 +120,6 @@ func (d *doctor) capabilitiesOf(pid int) (uint64, bool) {
 
 func (r *lockerdReport) can(capability uint) bool { return r.capabilities&(1<<capability) != 0 }
 
-// sysAdmin says whether the broker has the right that the guard needs: it is to be in a process of its own.
-func (r *lockerdReport) sysAdmin() kept {
-	switch {
-	case !r.capsKnown:
-		return keptUnknown
-	case r.can(unix.CAP_SYS_ADMIN):
-		return keptYes
-	}
-	return keptNo
-}
-
 // lowSpace is less than a segment of the log takes by default.
 const lowSpace = 64 << 20 // bytes
 

@@ -214,7 +214,7 @@ func TestDoctorsJSONHasItsShape(t *testing.T) {
 			"available fruit fruit_locking fruit_time_machine kernel_oplocks locking macros name path posix_locking strict_locking vfs_objects"},
 		{"netatalk", keys(v["netatalk"]), "afpd afpd_base64 config config_base64 error running volumes"},
 		{"lockerd", keys(v["lockerd"]), "error policy_check_error policy_checked reachable state_dir state_dir_base64 state_free status"},
-		{"guard", keys(v["guard"]), "capability denied permission_events source source_base64 state"},
+		{"guard", keys(v["guard"]), "denied permission_events source source_base64 state"},
 		{"kernel", keys(v["kernel"]), "fanotify lease ofd openat2 pidfd pidfs release so_peerpidfd"},
 	}
 	for _, tt := range tests {

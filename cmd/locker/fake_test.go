@@ -177,6 +177,9 @@ func (s *fakeSession) handle(id uint32, m wire.Message) {
 		s.say(id, &wire.Rows{Rows: f.rows(m.All)})
 	case *wire.Watch:
 		s.watch = id
+	case *wire.Rules:
+		s.say(id, &wire.Quiets{Quiets: []time.Duration{30 * time.Second, 0}})
+		s.say(id, answers(m))
 	case *wire.Break:
 		s.say(id, &wire.Released{IDs: f.lose(func(h *fakeHold) bool { return h.path == m.Path || h.id == m.ID }, m.Reason)})
 	default:
@@ -207,7 +210,7 @@ func answers(m wire.Message) wire.Message {
 	case *wire.Reload:
 		return &wire.Reloaded{Lines: []string{"rule \"a\" added", "evil \x1b[31m"}}
 	case *wire.Rules:
-		return &wire.RulesReply{Rules: []wire.Allowance{{Paths: []string{"/srv/a", "/srv/\u202e"}, Can: []string{"lock", "list"}, MaxHold: 12 * time.Hour, Engines: []string{"ofd"}}}}
+		return &wire.RulesReply{Rules: []wire.Allowance{{Paths: []string{"/srv/a", "/srv/\u202e"}, Can: []string{"lock", "list"}, MaxHold: 12 * time.Hour, Engines: []string{"ofd"}}, {Paths: []string{"/srv/b"}, Can: []string{"lock"}}}}
 	case *wire.Explain:
 		return &wire.Explained{Allowed: m.User == "alice", By: "rule \"own\" (/etc/locker.toml:3) for " + m.Action, Others: []string{"groups " + strings.Join(m.Groups, "+")}}
 	}

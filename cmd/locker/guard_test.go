@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -129,6 +131,39 @@ func TestAGuardThatIsDownIsAProblem(t *testing.T) {
 		r := lockerdReport{status: &client.Status{}, guard: guarding{state, []string{"/usr/sbin/smbd"}}}
 		if got := r.problems(); len(got) != problems {
 			t.Errorf("%v: problems %q, want %d", state, got, problems)
+		}
+	}
+}
+
+// Whether the policy wants a guard, whether lockerd has one, and whom it denies: for doctor and status alike.
+func TestTheGuardIsToldForPrograms(t *testing.T) {
+	type told struct {
+		State  string   `json:"state"`
+		Denied []string `json:"denied"`
+	}
+	for _, c := range []struct {
+		g    guarding
+		want told
+	}{
+		{guarding{client.GuardOn, []string{"/usr/sbin/smbd"}}, told{"on", []string{"/usr/sbin/smbd"}}},
+		{guarding{client.GuardDown, []string{"/usr/sbin/smbd"}}, told{"down", []string{"/usr/sbin/smbd"}}},
+		{guarding{client.GuardOff, nil}, told{"off", []string{}}},
+		{guarding{}, told{"unknown", []string{}}}, // not reached, or too old
+	} {
+		e := examination{lockerd: lockerdReport{status: &client.Status{}, guard: c.g}}
+		var got struct {
+			Guard   told `json:"guard"`
+			Lockerd struct {
+				Status struct {
+					Guard told `json:"guard"`
+				} `json:"status"`
+			} `json:"lockerd"`
+		}
+		if err := json.Unmarshal(e.object().b, &got); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got.Guard, c.want) || !reflect.DeepEqual(got.Lockerd.Status.Guard, c.want) {
+			t.Errorf("%v: told %+v and %+v, want %+v", c.g, got.Guard, got.Lockerd.Status.Guard, c.want)
 		}
 	}
 }

@@ -227,6 +227,7 @@ func (c *cli) printRules(rules []client.Allowance) {
 		o.signed("max_wait_ns", int64(a.MaxWait))
 		o.number("holds", uint64(a.Holds))
 		o.list("engines", a.Engines)
+		o.signed("quiet_ns", int64(a.Quiet))
 		o.close('}')
 	}
 	o.close(']')

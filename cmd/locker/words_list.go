@@ -121,12 +121,12 @@ func allowanceRow(a client.Allowance, path string) []string {
 	}
 	return []string{
 		shown(path), orDash(strings.Join(a.Can, ",")), limit(a.MaxHold), limit(a.MaxWait), numberOrDash(uint64(a.Holds)),
-		orDash(strings.Join(a.Engines, ",")),
+		orDash(strings.Join(a.Engines, ",")), limit(a.Quiet),
 	}
 }
 
 func allowanceHead() []string {
-	return []string{"PATH", "CAN", "MAX-HOLD", "MAX-WAIT", "HOLDS", "ENGINES"}
+	return []string{"PATH", "CAN", "MAX-HOLD", "MAX-WAIT", "HOLDS", "ENGINES", "QUIET"}
 }
 
 func sayDecision(e *client.Explanation) string {

@@ -36,13 +36,13 @@ type office struct {
 }
 
 // serveClients is 'lockerd broker', the process that serves clients.
-func serveClients(o options, stderr io.Writer) error {
-	at := office{options: o, logger: newLogger(o, stderr), manager: newManager()}
+func serveClients(o options, m manager, stderr io.Writer) error {
+	at := office{options: o, logger: newLogger(o, stderr), manager: m}
 	err := serveAt(&at)
 	if err != nil && !at.opened {
 		ctx, done := at.whileWanted(at.drain)
-		at.manager.spare(ctx)
-		done()
+		defer done()
+		return m.cannotStart(ctx, stderr, err)
 	}
 	return err
 }

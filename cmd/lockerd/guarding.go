@@ -18,10 +18,9 @@ import (
 
 // guardBundles is 'lockerd guard': it refuses opens below held bundles to file servers. It knows neither policy nor clients nor the log: the
 // broker tells it whom, and sends it open directories.
-func guardBundles(o options, stderr io.Writer) error {
+func guardBundles(o options, m manager, stderr io.Writer) error {
 	unix.Umask(0o077)
 	logger := newLogger(o, stderr)
-	m := newManager()
 	signal.Ignore(unix.SIGHUP) // there is nothing to take anew
 	ends := []os.Signal{unix.SIGTERM, unix.SIGINT}
 	if m.supervised() {
@@ -35,8 +34,7 @@ func guardBundles(o options, stderr io.Writer) error {
 	server := guard.Server{Warn: logger.Warn}
 	place, err := o.guardsPlace(&server)
 	if err != nil {
-		m.spare(ctx)
-		return err
+		return m.cannotStart(ctx, stderr, err)
 	}
 	defer place.release()
 	if err := guard.Available(); err != nil {

@@ -21,29 +21,36 @@ import (
 const leavePatience = 8 * time.Second
 
 // keepAlone is 'lockerd keeper': it holds copies of descriptors for a broker, and knows neither policy nor clients nor the log.
-func keepAlone(o options, stderr io.Writer) error {
+func keepAlone(o options, m manager, stderr io.Writer) error {
 	unix.Umask(0o077)
 	logger := newLogger(o, stderr)
 	signal.Ignore(unix.SIGHUP) // there is nothing to take anew
 	ctx, _ := signal.NotifyContext(context.Background(), unix.SIGINT)
 	leave, _ := signal.NotifyContext(context.Background(), unix.SIGTERM)
-	// Its parent is the administrator's to make: only where it is safe can only he know.
-	if err := makeOwnDir(filepath.Dir(o.keeper)); err != nil {
-		return fmt.Errorf("make the directory of the keeper's socket: %w", err)
-	}
-	place, err := takePlace("keeper", o.keeper, o.keeper+ownerSuffix)
+	place, err := keepApart(o.keeper)
 	if err != nil {
-		return err
+		wanted, stop := context.WithCancel(ctx)
+		defer stop()
+		context.AfterFunc(leave, stop)
+		return m.cannotStart(wanted, stderr, err)
 	}
 	defer place.release()
 	logger.Info("keeping", "socket", o.keeper, "version", version)
-	m := newManager()
 	m.say("READY=1\nSTATUS=keeping " + o.keeper)
 	server := keeper.Server{Warn: logger.Warn}
 	context.AfterFunc(leave, func() { server.Leave(leavePatience) })
 	err = server.Serve(ctx, place.UnixListener)
 	m.say("STOPPING=1")
 	return err
+}
+
+// keepApart takes the place of a keeper that is a process of its own.
+func keepApart(path string) (*takenPlace, error) {
+	// Its parent is the administrator's to make: only where it is safe can only he know.
+	if err := makeOwnDir(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("make the directory of the keeper's socket: %w", err)
+	}
+	return takePlace("keeper", path, path+ownerSuffix)
 }
 
 // makeOwnDir makes the directory of the keeper's or the guard's socket, ours alone, if it is not there.

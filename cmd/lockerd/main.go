@@ -12,6 +12,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	case err != nil:
 		fmt.Fprintf(stderr, "lockerd: %v\nlockerd: hint: see 'lockerd --help'\n", err)
+		newManager().spare(context.Background()) // a signal to end still kills us
 		return 2
 	case o.version:
 		fmt.Fprintln(stdout, "lockerd", version)
@@ -53,7 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case guardAlone:
 		serve = guardBundles
 	}
-	err = serve(o, stderr)
+	err = serve(o, newManager(), stderr)
 	var told exitCode
 	switch {
 	case errors.As(err, &told):
@@ -65,10 +67,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// exitCode ends us as our broker has ended, which has said why.
+// exitCode ends us when why has been said already: by our broker, which has ended so, or by cannotStart.
 type exitCode int
 
-func (e exitCode) Error() string { return "the broker exited with " + strconv.Itoa(int(e)) }
+func (e exitCode) Error() string { return "exit with " + strconv.Itoa(int(e)) }
 
 // complain writes an error that ends us, a line for each of several.
 func complain(stderr io.Writer, err error) {

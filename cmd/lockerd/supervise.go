@@ -45,10 +45,10 @@ type supervisor struct {
 }
 
 // supervise runs keeper and broker until SIGTERM or SIGINT.
-func supervise(o options, stderr io.Writer) error {
+func supervise(o options, m manager, stderr io.Writer) error {
 	unix.Umask(0o077) // as in the broker
 	s := &supervisor{
-		o: o, logger: newLogger(o, stderr), manager: newManager(),
+		o: o, logger: newLogger(o, stderr), manager: m,
 		signals: make(chan os.Signal, 16), synced: make(chan struct{}, 1),
 	}
 	// Before anything that a signal could interrupt half-way.

@@ -61,12 +61,13 @@ const supervisorVariable = "LOCKERD_SUPERVISOR"
 
 // manager is who wants to know how we are: a service manager, the supervisor that started this broker, or nobody.
 type manager struct {
-	supervisor int    // descriptor of a packet socket; -1: none
-	address    string // of the service manager; "": none
+	supervisor int           // descriptor of a packet socket; -1: none
+	address    string        // of the service manager; "": none
+	pause      time.Duration // how long a process that cannot start keeps it from trying again
 }
 
 func newManager() manager {
-	m := manager{supervisor: -1, address: os.Getenv("NOTIFY_SOCKET")}
+	m := manager{supervisor: -1, address: os.Getenv("NOTIFY_SOCKET"), pause: startPause}
 	if fd, err := strconv.Atoi(os.Getenv(supervisorVariable)); err == nil && fd > 2 {
 		m.supervisor = fd
 		unix.CloseOnExec(fd)
@@ -120,13 +121,21 @@ func (m manager) say(words ...string) {
 // startPause is how long a process that cannot start keeps its service manager from trying again.
 const startPause = time.Second
 
+// cannotStart says at once why we end before anything was served, spares the service manager, and gives what we end with.
+func (m manager) cannotStart(ctx context.Context, stderr io.Writer, err error) error {
+	complain(stderr, err)
+	m.spare(ctx)
+	return exitCode(1)
+}
+
 // spare waits before an end that came before anything was served: a service manager starts us again at once, as it should after a crash,
-// but now in vain. Until ctx is done.
+// but now in vain. No option of a unit tells the one from the other: RestartSec= and RestartSteps= would delay who was killed, too.
+// Until ctx is done.
 func (m manager) spare(ctx context.Context) {
 	if m.address == "" {
 		return
 	}
-	over := time.NewTimer(startPause)
+	over := time.NewTimer(m.pause)
 	defer over.Stop()
 	select {
 	case <-ctx.Done():

@@ -58,6 +58,7 @@ Lost 0x8d: id u64 nonzero, cause enum 3, by string 1024, reason string 256, path
 Resumed 0x8e version 2: ids list 8000 u64
 GuardReply 0x8f version 4: state enum 3, programs list 64 name 4095
 Altered 0x90 version 4: alterations list 60 Alteration
+Quiets 0x91 version 4: quiets list 1024 duration
 Grant: id u64 nonzero, already bool, rests set 4 nonzero, expires time
 Blocker: kind enum 3, hidden bool, path string 4095, uid u32, user string 1024, pid i32, command string 1024, since time, reason string 256
 Row: kind enum 5, id u64, dev u64, ino u64, path string 4095, mode enum 2, rests set 4, life enum 2, uid u32, user string 1024, pid i32, command string 1024, tag string 64, reason string 256, since time, expires time, position u32, mine bool, stale bool, outlawed bool, ending bool
