@@ -88,14 +88,22 @@ func (d *benchDir) benchColdStart(b *testing.B, row func(...string)) {
 
 func timeCommand(b *testing.B, name string, args ...string) benchResult {
 	b.Helper()
+	r, err := timed(name, args...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+func timed(name string, args ...string) (benchResult, error) {
 	var took []int64
 	for range 100 {
 		t0 := time.Now()
 		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-			b.Fatalf("%s: %v %s", name, err, out)
+			return benchResult{}, fmt.Errorf("%s: %v %s", name, err, out)
 		}
 		took = append(took, int64(time.Since(t0)))
 	}
 	slices.Sort(took)
-	return benchResult{P50: took[len(took)/2], P99: took[len(took)*99/100]}
+	return benchResult{P50: took[len(took)/2], P99: took[len(took)*99/100]}, nil
 }

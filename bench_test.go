@@ -250,6 +250,10 @@ func benchMain() bool {
 				}
 			}()
 		}
+	case "command":
+		r, err := timed(os.Args[1], os.Args[2:]...)
+		benchCheck(err)
+		benchCheck(json.NewEncoder(os.Stdout).Encode(r))
 	default:
 		clients, err := strconv.Atoi(os.Getenv("LOCKER_BENCH_CLIENTS"))
 		benchCheck(err)

@@ -92,10 +92,15 @@ func (s *site) under(server *served, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// doctor asks it.
+// doctor asks it of the bundle.
 func (s *site) doctor(server *served) prediction {
 	s.t.Helper()
-	cmd := s.under(server, "doctor", "--json", s.bundle())
+	return s.doctorOf(server, s.bundle())
+}
+
+func (s *site) doctorOf(server *served, path string) prediction {
+	s.t.Helper()
+	cmd := s.under(server, "doctor", "--json", path)
 	var complains bytes.Buffer
 	cmd.Stderr = &complains
 	out, ended := cmd.Output() // its status is 1 where somebody is not kept out
@@ -109,7 +114,7 @@ func (s *site) doctor(server *served) prediction {
 		s.t.Fatalf("locker doctor: %v, %v\n%s%s", ended, err, out, &complains)
 	}
 	for _, v := range said.Verdicts {
-		if v.Server == filepath.Dir(server.place) && v.Name == "tm" && v.Path == s.bundle() {
+		if v.Server == filepath.Dir(server.place) && v.Name == "tm" && v.Path == path {
 			return v.prediction
 		}
 	}

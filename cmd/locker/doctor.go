@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,19 +80,25 @@ type doctor struct {
 	proc      string   // /proc
 	passwd    string   // /etc/passwd
 	afpConfs  []string // the first that is there
+	smbConfs  []string // that testparm may read; which, it alone knows
 	euid      int
 }
 
 func newDoctor() *doctor {
-	return &doctor{
+	d := &doctor{
 		programs:  callersPrograms(),
 		patience:  doctorPatience,
 		mountinfo: func() ([]byte, error) { return os.ReadFile("/proc/self/mountinfo") },
 		proc:      "/proc",
 		passwd:    "/etc/passwd",
 		afpConfs:  []string{"/etc/netatalk/afp.conf", "/usr/local/etc/afp.conf", "/usr/local/etc/netatalk/afp.conf", "/etc/afp.conf"},
+		smbConfs:  []string{"/etc/samba/smb.conf", "/usr/local/samba/etc/smb.conf", "/usr/local/etc/smb.conf", "/etc/smb4.conf", "/etc/smb.conf"},
 		euid:      os.Geteuid(),
 	}
+	if named := os.Getenv("SMB_CONF_PATH"); named != "" && !d.programs.root { // root's testparm does not see it
+		d.smbConfs = append(d.smbConfs, filepath.Join("/", named)) // where it runs
+	}
+	return d
 }
 
 func (c *cli) doctorCommand() *cobra.Command {

@@ -43,6 +43,12 @@ func (d *doctor) lookAtNetatalk(ctx context.Context) netatalkReport {
 		return n
 	}
 	n.serves = d.serverPrograms("afpd", n.afpd)
+	d.readAFP(&n)
+	return n
+}
+
+// readAFP reads the first afp.conf that is there.
+func (d *doctor) readAFP(n *netatalkReport) {
 	for _, path := range d.afpConfs {
 		text, err := readBounded(path, maxConfigFile)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -54,7 +60,6 @@ func (d *doctor) lookAtNetatalk(ctx context.Context) netatalkReport {
 		}
 		break
 	}
-	return n
 }
 
 var errAFPInclude = errors.New("it includes other files, which are not read")

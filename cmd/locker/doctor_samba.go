@@ -78,7 +78,7 @@ func parseSections(text string) []section {
 
 func plainName(name string) string {
 	return strings.ToLower(strings.Map(func(r rune) rune {
-		if r == ' ' || r == '\t' {
+		if strings.ContainsRune(" \t\v\f\r", r) {
 			return -1
 		}
 		return r

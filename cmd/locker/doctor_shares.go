@@ -113,13 +113,21 @@ func (s *share) settle(homes []string) {
 			s.places = append(s.places, p)
 		}
 	case s.path != "":
-		path := s.path
+		path := unquoted(s.path)
 		if !s.homes { // there it is the user
 			path = strings.ReplaceAll(path, "%S", s.name)
 		}
 		p, macros := placeOf(path)
 		s.places, s.macros = []place{p}, macros
 	}
+}
+
+// unquoted is a value as Samba takes it: testparm prints it as it was written. lp_string in loadparm.c.
+func unquoted(value string) string {
+	if bare := strings.Trim(value, `"`); !strings.Contains(bare, `"`) {
+		return bare
+	}
+	return value
 }
 
 // followLinks adds where shares are whose paths lead through symbolic links. The part behind a macro is not followed.

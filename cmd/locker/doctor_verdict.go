@@ -12,6 +12,9 @@ func pastKernel() []string {
 // judgeShare says what a lock that is worth w does to a share's clients.
 func judgeShare(path string, s share, w worth) verdictOn {
 	v := judgeLocks(path, s, w)
+	if w.guard == guardsNever {
+		v.why = sayUnguardable(v.why)
+	}
 	if v.kept == keptYes || !s.seen() { // by locks alone, or by neither
 		return v
 	}
@@ -54,7 +57,7 @@ func judgeLocks(path string, s share, w worth) verdictOn {
 		return v
 	}
 	if w.ofd == keptNo {
-		v.why = because(whyOnlyGuard, w.why)
+		v.why = w.without()
 		return v
 	}
 	// What the lock would do if it were there.
@@ -96,7 +99,7 @@ func (s *share) help() string {
 func judgeNetatalk(path, volume string, w worth) verdictOn {
 	v := verdictOn{path: path, server: "netatalk", name: volume, kept: w.ofd, why: w.why}
 	if w.ofd == keptNo {
-		v.why = because(whyOnlyGuard, w.why)
+		v.why = w.without()
 	}
 	if w.ofd != keptYes {
 		v = w.guarded(v, false)

@@ -105,12 +105,15 @@ type guards uint8
 const (
 	guardsWithin guards = iota + 1 // it guards bundles, of which there may be some
 	guardsBundle                   // it guards this one
+	guardsNever                    // it is no bundle's: no guard would
 )
 
 // by gives the worth with a guard, if it is on for somebody and fits. The kernel would have the guard wait for whoever serves such a
 // file system, so it leaves those alone.
 func (w worth) by(on bool, p *pathReport) worth {
 	switch {
+	case p != nil && p.plain():
+		w.guard = guardsNever
 	case !on:
 	case p == nil:
 		w.guard = guardsWithin
@@ -121,6 +124,19 @@ func (w worth) by(on bool, p *pathReport) worth {
 		w.guard = guardsWithin
 	}
 	return w
+}
+
+// plain reports whether it is a file that is none of a bundle's.
+func (p *pathReport) plain() bool {
+	return p.kind == kindFile && !strings.HasSuffix(p.real, ".sparsebundle/token")
+}
+
+// without says that there is no lock which the server sees.
+func (w worth) without() string {
+	if w.guard == guardsNever {
+		return w.why
+	}
+	return because(whyOnlyGuard, w.why)
 }
 
 // usual is the worth of a lock on an ordinary file of a local file system.

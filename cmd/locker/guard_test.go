@@ -110,7 +110,7 @@ func TestTheGuardGuardsBundlesOfLocalFileSystemsAlone(t *testing.T) {
 	}{
 		"a bundle":                   {&pathReport{kind: kindBundle, engines: []string{"flock"}, mount: local}, guardsBundle},
 		"a directory":                {&pathReport{kind: kindDirectory, engines: []string{"flock"}, mount: local}, guardsWithin},
-		"a file":                     {&pathReport{kind: kindFile, engines: []string{"ofd"}, mount: local}, 0},
+		"a token":                    {&pathReport{kind: kindFile, real: "/a.sparsebundle/token", engines: []string{"ofd"}, mount: local}, 0},
 		"a bundle without its token": {&pathReport{kind: kindBundle, mount: local}, 0},
 		"a bundle on NFS":            {&pathReport{kind: kindBundle, engines: []string{"ofd"}, mount: &mount{fstype: "nfs4"}}, 0},
 		"a bundle on FUSE":           {&pathReport{kind: kindBundle, engines: []string{"ofd"}, mount: &mount{fstype: "fuse.sshfs"}}, 0},

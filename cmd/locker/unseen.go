@@ -2,31 +2,30 @@ package main
 
 import (
 	"context"
+	"os"
 	"slices"
 	"time"
 
 	"locker/client"
 )
 
-// unseenPatience bounds what a lock of a bundle costs when whom it does not keep out is looked for: testparm takes about 50 ms.
+// unseenPatience bounds what a lock costs when whom it does not keep out is looked for: testparm takes about 50 ms.
 const unseenPatience = time.Second
 
-// warnUnseen says of locks on bundles, which were granted, whom they keep out of nothing, as far as that can be found out in a moment.
+// warnUnseen says of locks, which were granted, whom they keep out of nothing, as far as that can be found out in a moment.
 // What a lock keeps out more than nothing is for 'locker doctor' to say.
 func (c *cli) warnUnseen(ctx context.Context, conn *client.Client, holds []client.Hold) {
-	var bundles []client.Hold
-	for _, h := range holds {
-		if isBundle(h.Path) {
-			bundles = append(bundles, h)
-		}
-	}
-	if len(bundles) == 0 {
-		return
-	}
 	ctx, stop := context.WithTimeout(ctx, unseenPatience)
 	defer stop()
-	guard, _ := askGuard(ctx, conn) // of a lockerd that does not answer so soon nothing is said
-	for _, h := range bundles {
+	all := heldOf(ctx, holds)
+	var guard guarding
+	if slices.ContainsFunc(all, held.isBundle) {
+		guard, _ = askGuard(ctx, conn) // of a lockerd that does not answer so soon nothing is said
+	}
+	for _, h := range all {
+		if !h.isBundle() {
+			continue
+		}
 		guarded := h.Rests&client.RestGuard != 0
 		if len(guard.programs) > 0 && !guarded {
 			c.say.warning(sayUnguarded(h.Path, guard))
@@ -37,29 +36,78 @@ func (c *cli) warnUnseen(ctx context.Context, conn *client.Client, holds []clien
 	}
 	d := newDoctor()
 	d.patience = unseenPatience
-	var samba sambaReport
-	var netatalk netatalkReport
-	if d.runs("smbd") {
-		samba = d.lookAtSamba(ctx)
-	}
-	if d.runs("afpd") {
-		netatalk = d.lookAtNetatalk(ctx)
-	}
-	for _, h := range bundles {
-		for _, v := range keptOutOfNothing(h, &samba, &netatalk, guard) {
-			c.say.warning(sayNoHelp(v))
-		}
+	for _, text := range d.unseen(ctx, all, guard) {
+		c.say.warning(text)
 	}
 }
 
-// keptOutOfNothing gives the shares and volumes that serve a held bundle and that the hold does not keep out at all.
-func keptOutOfNothing(h client.Hold, samba *sambaReport, netatalk *netatalkReport, guard guarding) (none []verdictOn) {
+// held is a hold, and what it is of. Of a directory there is a flock lock alone, so that nothing else is looked at: it may not answer.
+type held struct {
+	client.Hold
+	kind kind
+}
+
+func heldOf(ctx context.Context, holds []client.Hold) []held {
+	all := make([]held, len(holds))
+	for i, h := range holds {
+		all[i] = held{h, kindFile}
+		if isBundle(h.Path) {
+			all[i].kind = kindBundle
+		} else if h.Rests&client.RestOFD == 0 {
+			directory := false
+			if inTime(ctx, unseenPatience, func() {
+				info, err := os.Lstat(h.Path)
+				directory = err == nil && info.IsDir()
+			}) && directory {
+				all[i].kind = kindDirectory
+			}
+		}
+	}
+	return all
+}
+
+func (h held) isBundle() bool { return h.kind == kindBundle }
+
+// unseen gives the warnings about the shares and volumes that serve what is held. Who holds no bundle pays for their programs' words
+// only where one may serve it: see mayServe.
+func (d *doctor) unseen(ctx context.Context, all []held, guard guarding) (warnings []string) {
+	smb, afp := d.mayServe(ctx, all)
+	if slices.ContainsFunc(all, held.isBundle) {
+		smb, afp = true, true
+	}
+	var samba sambaReport
+	var netatalk netatalkReport
+	if smb && d.runs("smbd") {
+		samba = d.lookAtSamba(ctx)
+	}
+	if afp && d.runs("afpd") {
+		netatalk = d.lookAtNetatalk(ctx)
+	}
+	for _, h := range all {
+		none := keptOutOfNothing(h, &samba, &netatalk, guard)
+		if h.kind == kindDirectory && len(none) > 0 { // it is the files in it that are served, and locked by nobody: one word is enough
+			warnings = append(warnings, sayNoHelpDirectory(none[0]))
+			continue
+		}
+		for _, v := range none {
+			warnings = append(warnings, sayNoHelp(v))
+		}
+	}
+	return warnings
+}
+
+// keptOutOfNothing gives the shares and volumes that serve what is held and that the hold does not keep out at all. What may be in
+// an afp.conf that could not be read is named for bundles alone.
+func keptOutOfNothing(h held, samba *sambaReport, netatalk *netatalkReport, guard guarding) (none []verdictOn) {
 	against := func(program string, serves []string) worth {
 		w := worth{ofd: keptNo, why: whyFlockAlone}
 		if h.Rests&client.RestOFD != 0 {
 			w = usual()
 		}
-		if h.Rests&client.RestGuard != 0 && guard.denies(program, serves) {
+		switch {
+		case !h.isBundle():
+			w.guard = guardsNever
+		case h.Rests&client.RestGuard != 0 && guard.denies(program, serves):
 			w.guard = guardsBundle
 		}
 		return w
@@ -71,7 +119,9 @@ func keptOutOfNothing(h client.Hold, samba *sambaReport, netatalk *netatalkRepor
 	}
 	if netatalk.present() {
 		for _, name := range p.volumes(netatalk) {
-			all = append(all, judgeNetatalk(h.Path, name, against("afpd", netatalk.serves)))
+			if name != "" || h.isBundle() {
+				all = append(all, judgeNetatalk(h.Path, name, against("afpd", netatalk.serves)))
+			}
 		}
 	}
 	return slices.DeleteFunc(all, func(v verdictOn) bool { return v.kept != keptNo })

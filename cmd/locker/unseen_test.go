@@ -8,6 +8,10 @@ import (
 	"locker/client"
 )
 
+func bundleHeld(path string, rests client.Rest) held {
+	return held{client.Hold{Path: path, Rests: rests}, kindBundle}
+}
+
 // Whom the hold keeps out in part, doctor tells; at lock time only those are named whom it does not keep out of anything.
 func TestAHoldNamesTheSharesThatItDoesNotKeepOut(t *testing.T) {
 	const all = client.RestOFD | client.RestFlock | client.RestIdle
@@ -34,7 +38,7 @@ func TestAHoldNamesTheSharesThatItDoesNotKeepOut(t *testing.T) {
 		s := testparmSays(t, "four")[tt.share]
 		path := s.path + "/mac.sparsebundle"
 		samba := &sambaReport{running: true, smbd: []string{"/usr/sbin/smbd"}, shares: []share{s}}
-		got := keptOutOfNothing(client.Hold{Path: path, Rests: tt.rests}, samba, &netatalkReport{}, tt.guard)
+		got := keptOutOfNothing(bundleHeld(path, tt.rests), samba, &netatalkReport{}, tt.guard)
 		if (len(got) == 1) != tt.warns {
 			t.Errorf("%s, %v, guard %v: %+v", tt.share, tt.rests.Names(), tt.guard.words(), got)
 			continue
@@ -44,7 +48,7 @@ func TestAHoldNamesTheSharesThatItDoesNotKeepOut(t *testing.T) {
 				t.Errorf("says %q", text)
 			}
 		}
-		if got := keptOutOfNothing(client.Hold{Path: filepath.Join("/elsewhere", path), Rests: client.RestFlock}, samba, &netatalkReport{}, guarding{}); len(got) != 0 {
+		if got := keptOutOfNothing(bundleHeld(filepath.Join("/elsewhere", path), client.RestFlock), samba, &netatalkReport{}, guarding{}); len(got) != 0 {
 			t.Errorf("%s: a bundle that it does not serve: %+v", tt.share, got)
 		}
 	}
@@ -65,7 +69,7 @@ func TestAHoldWithoutAnOFDLockNamesTheVolumesThatItDoesNotKeepOut(t *testing.T) 
 		{"/srv/mac/a.sparsebundle", client.RestFlock | client.RestGuard, false},
 		{"/srv/other/a.sparsebundle", client.RestFlock, false},
 	} {
-		got := keptOutOfNothing(client.Hold{Path: tt.path, Rests: tt.rests}, &sambaReport{}, n, on)
+		got := keptOutOfNothing(bundleHeld(tt.path, tt.rests), &sambaReport{}, n, on)
 		if (len(got) == 1) != tt.warns {
 			t.Errorf("%s, %v: %+v", tt.path, tt.rests.Names(), got)
 		}

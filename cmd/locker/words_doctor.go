@@ -137,6 +137,11 @@ func sayGuardedElse(why string) string {
 	return "bundles by the guard; else: " + strings.NewReplacer(whyOnlyGuard+", or ", "", whyOnlyGuard, "no", "; guard keeps it out, or ", "; ").Replace(why)
 }
 
+// sayUnguardable is for a file that no guard guards.
+func sayUnguardable(why string) string {
+	return strings.NewReplacer(whyOnlyGuard+", or ", "", "; guard keeps it out, or ", "; ").Replace(why)
+}
+
 // shownText shows a sentence that others may have a part in, without quotes where it needs none.
 func shownText(s string) string { return sentence(strings.ToValidUTF8(s, "?")) }
 

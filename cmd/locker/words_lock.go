@@ -193,6 +193,11 @@ func sayNoHelp(v verdictOn) string {
 	return shown(v.path) + ": does not keep " + sayServer(v) + " out: " + v.why + "; see 'locker doctor'"
 }
 
+// sayNoHelpDirectory is likewise for a lock on a directory, which is flock's whoever serves it.
+func sayNoHelpDirectory(v verdictOn) string {
+	return shown(v.path) + ": a lock on a directory does not keep " + sayServer(v) + " out of what is in it; see 'locker doctor'"
+}
+
 func saySambaClient(pid int32, who string) string {
 	return fmt.Sprintf("smbd (pid %d) works for %s", pid, shown(who))
 }
