@@ -5,9 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -190,6 +192,7 @@ func (s *supervisor) kill(p *incarnation, how string) {
 	sig := unix.SIGKILL
 	if how == handOver {
 		sig = unix.SIGTERM
+		p.awaitCatches(sig)
 	}
 	s.mu.Lock()
 	if p.asked == "" || how != handOver {
@@ -199,6 +202,35 @@ func (s *supervisor) kill(p *incarnation, how string) {
 	s.said("%v %d is to be ended: %s", p.role, p.pid, how)
 	// Not yet waited for, or cmd.Process would say so: the pid is nobody else's.
 	p.cmd.Process.Signal(sig)
+}
+
+// awaitCatches waits until a process that runs hears a signal: its socket is there before its program has begun, and who is sent one
+// then dies of it as any program does.
+func (p *incarnation) awaitCatches(sig unix.Signal) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !catches(p.pid, sig) {
+		select {
+		case <-p.gone:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// catches reports whether a process has a handler for a signal, or none is to be expected any more. proc_pid_status(5)
+func catches(pid int, sig unix.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "SigCgt:"); ok {
+			caught, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err != nil || caught&(1<<(sig-1)) != 0
+		}
+	}
+	return true
 }
 
 // end ends both for good.
