@@ -77,7 +77,7 @@ type smbText struct {
 	shares []share // their places alone
 	homes  bool    // [homes] is one
 	more   bool    // there may be others that are not in this text
-	deaf   bool    // it may have a setting without which no share is deaf to ofd locks: see judgeLocks
+	deaf   bool    // it may have one of the settings that make a share deaf to ofd locks: see judgeLocks
 }
 
 // readSmbConf reads an smb.conf(5) as far as that goes without being testparm. Who inherits what from whom is not looked at: a path or
