@@ -10,8 +10,8 @@ import (
 	"locker/client"
 )
 
-// Whether it is worth asking whom a hold keeps out, as the text of the configuration has it: in microseconds, where testparm(1) takes
-// 50 ms. It is no verdict. What testparm would say that matters is never missed, and what is in doubt is asked.
+// Whether it is worth asking whom a hold keeps out, as the text of the configuration has it: in less than a millisecond, where
+// testparm(1) takes 50. It is no verdict. What testparm would say that matters is never missed, and what is in doubt is asked.
 
 // mayServe reports whether Samba, and whether netatalk, may serve one of the holds that are not of bundles and be kept out of nothing by it.
 func (d *doctor) mayServe(ctx context.Context, all []held) (smb, afp bool) {
