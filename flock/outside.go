@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -22,11 +23,12 @@ type Holder struct {
 	Client netip.Addr
 }
 
-// A search costs at most this, whatever the machine's users have opened; what is not found by then has PID -1. The clock does not count
-// before so much is looked at as an ordinary machine has: it takes a tenth of the time, but where others keep us off the processors the
-// time can be over before anything is looked at.
+// A search costs at most this, whatever the machine's users have opened; what is not found by then has PID -1. What counts is the time of
+// the processor that it takes, since others may keep us off it, and the clock only when that has become much. Neither counts before so
+// much is looked at as an ordinary machine has, which takes a tenth of it.
 const (
-	outsideTime           = 200 * time.Millisecond
+	outsideTime           = 200 * time.Millisecond // of a processor
+	outsideClock          = 2 * time.Second
 	outsideLeast          = 4096 // processes and descriptors, together
 	outsideLeastLocks     = 64 << 10
 	outsideProcesses      = 4096
@@ -57,7 +59,9 @@ func Outside(id ID, self int) ([]Holder, error) { return outsiders(id, false, se
 func Users(id ID, ours ...int) ([]Holder, error) { return outsiders(id, true, ours...) }
 
 func outsiders(id ID, opens bool, ours ...int) ([]Holder, error) {
-	s := &search{id: id, opens: opens, deadline: time.Now().Add(outsideTime), buf: make([]byte, outsideFdinfo)}
+	runtime.LockOSThread() // whose time is counted
+	defer runtime.UnlockOSThread()
+	s := &search{id: id, opens: opens, began: processorTime(), deadline: time.Now().Add(outsideClock), buf: make([]byte, outsideFdinfo)}
 	for _, pid := range ours {
 		s.ours = append(s.ours, int32(pid))
 	}
@@ -81,7 +85,7 @@ func (s *search) look() error {
 		s.askAll()
 	}
 	if len(s.lines) > 0 { // nobody's: perhaps a claim that was undone meanwhile, as ours are that find the file in use
-		again := search{id: s.id, deadline: s.deadline}
+		again := search{id: s.id, began: s.began, deadline: s.deadline}
 		if again.readLocks() == nil && again.keepDevice() == nil {
 			s.lines = stillThere(s.lines, before, again.lines)
 		}
@@ -114,8 +118,9 @@ func stillThere(left, before, now []lockLine) (there []lockLine) {
 
 type search struct {
 	id       ID
-	ours     []int32 // the first is ourselves
-	opens    bool    // who has it open counts, without a lock too
+	ours     []int32       // the first is ourselves
+	opens    bool          // who has it open counts, without a lock too
+	began    time.Duration // the thread's processorTime
 	deadline time.Time
 	looked   int        // at processes and descriptors
 	lines    []lockLine // of the file, their holders not found yet
@@ -132,7 +137,18 @@ func (s *search) wantsMore() bool {
 
 func (s *search) late() bool { return s.looked >= outsideLeast && s.timeIsUp() }
 
-func (s *search) timeIsUp() bool { return time.Now().After(s.deadline) }
+func (s *search) timeIsUp() bool {
+	return time.Now().After(s.deadline) || processorTime()-s.began > outsideTime
+}
+
+// processorTime is what this thread has taken of the processors.
+func processorTime() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
 
 // readLocks reads the lines about our inode number. The kernel hands out at most a page at a time and counts from the
 // start for each, so a machine with a hundred thousand locks is cut off by the clock.

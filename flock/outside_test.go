@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -156,11 +157,20 @@ func TestCommandIsRawAndCannotForgeALine(t *testing.T) {
 
 // Whatever others have opened, and even if nobody can be found.
 func TestSearchIsBounded(t *testing.T) {
-	s := &search{id: ID{1, 2}, deadline: time.Now().Add(-time.Second), looked: outsideLeast, buf: make([]byte, outsideFdinfo)}
-	s.lines = []lockLine{{kind: "OFDLCK", mode: Exclusive, pid: -1, dev: 1, ino: 2}}
-	s.askAll()
-	if len(s.holders) != 0 || len(s.lines) != 1 || s.looked != outsideLeast {
-		t.Errorf("after the deadline: %+v", s)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	now, used := time.Now(), processorTime()
+	s := &search{}
+	for _, end := range []search{
+		{deadline: now.Add(-time.Second), began: used + time.Hour},
+		{deadline: now.Add(time.Hour), began: used - outsideTime},
+	} {
+		s = &search{id: ID{1, 2}, deadline: end.deadline, began: end.began, looked: outsideLeast, buf: make([]byte, outsideFdinfo)}
+		s.lines = []lockLine{{kind: "OFDLCK", mode: Exclusive, pid: -1, dev: 1, ino: 2}}
+		s.askAll()
+		if len(s.holders) != 0 || len(s.lines) != 1 || s.looked != outsideLeast {
+			t.Errorf("after the deadline: %+v", s)
+		}
 	}
 	for i := range int32(1000) {
 		s.found(Holder{PID: i})
@@ -207,7 +217,7 @@ func TestHolderThatCannotBeFoundIsStillSomebody(t *testing.T) {
 	must(t, unix.Stat(path, &st))
 	f := open(t, newOpener(t, path), path)
 	must(t, f.TryLock(Exclusive))
-	s := &search{id: f.ID, ours: []int32{int32(os.Getpid())}, deadline: time.Now().Add(outsideTime), buf: make([]byte, outsideFdinfo)}
+	s := &search{id: f.ID, ours: []int32{int32(os.Getpid())}, deadline: time.Now().Add(outsideClock), buf: make([]byte, outsideFdinfo)}
 	must(t, s.readLocks())
 	must(t, s.keepDevice())
 	s.askNamed()

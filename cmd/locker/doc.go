@@ -1,7 +1,8 @@
 // Command locker locks files through lockerd, for people and scripts.
 //
 // It is built on package client alone, with one exception: 'locker audit' reads the log's own files, because they must be
-// readable when no lockerd runs. 'locker doctor' also looks at the machine itself, with the caller's rights, and runs testparm(1).
+// readable when no lockerd runs. 'locker doctor' also looks at the machine itself, with the caller's rights, and runs testparm(1); so do
+// 'locker lock' and 'locker run', to warn of whom a lock keeps out of nothing, if the text of smb.conf says that there may be somebody.
 //
 // Standard output carries data; everything said to people goes to standard error, in lines that begin with
 // "locker: ", "locker: warning: " or "locker: hint: ". All words are in words.go, all exit codes in exit.go, the

@@ -41,7 +41,7 @@ func (c *cli) warnUnseen(ctx context.Context, conn *client.Client, holds []clien
 	}
 }
 
-// held is a hold, and what it is of. Of a directory there is a flock lock alone, so that nothing else is looked at: it may not answer.
+// held is a hold, and what it is of: a file, a directory or a bundle.
 type held struct {
 	client.Hold
 	kind kind
@@ -53,7 +53,7 @@ func heldOf(ctx context.Context, holds []client.Hold) []held {
 		all[i] = held{h, kindFile}
 		if isBundle(h.Path) {
 			all[i].kind = kindBundle
-		} else if h.Rests&client.RestOFD == 0 {
+		} else if h.Rests&client.RestOFD == 0 { // no directory has such a lock
 			directory := false
 			if inTime(ctx, unseenPatience, func() {
 				info, err := os.Lstat(h.Path)
@@ -68,8 +68,8 @@ func heldOf(ctx context.Context, holds []client.Hold) []held {
 
 func (h held) isBundle() bool { return h.kind == kindBundle }
 
-// unseen gives the warnings about the shares and volumes that serve what is held. Who holds no bundle pays for their programs' words
-// only where one may serve it: see mayServe.
+// unseen gives the warnings about the shares and volumes that serve what is held. Who holds no bundle pays for testparm only
+// where a share may serve it: see mayServe.
 func (d *doctor) unseen(ctx context.Context, all []held, guard guarding) (warnings []string) {
 	smb, afp := d.mayServe(ctx, all)
 	if slices.ContainsFunc(all, held.isBundle) {

@@ -10,8 +10,8 @@ import (
 	"locker/client"
 )
 
-// Whether it is worth asking whom a hold keeps out, as the text of the configuration has it: in microseconds, where testparm(1) takes
-// 50 ms. It is no verdict. What testparm would say that matters is never missed, and what is in doubt is asked.
+// Whether it is worth asking whom a hold keeps out, as the text of the configuration has it: in less than a millisecond, where
+// testparm(1) takes 50. It is no verdict. What testparm would say that matters is never missed, and what is in doubt is asked.
 
 // mayServe reports whether Samba, and whether netatalk, may serve one of the holds that are not of bundles and be kept out of nothing by it.
 func (d *doctor) mayServe(ctx context.Context, all []held) (smb, afp bool) {
@@ -77,7 +77,7 @@ type smbText struct {
 	shares []share // their places alone
 	homes  bool    // [homes] is one
 	more   bool    // there may be others that are not in this text
-	deaf   bool    // it may have a setting without which no share is deaf to ofd locks: see judgeLocks
+	deaf   bool    // it may have one of the settings that make a share deaf to ofd locks: see judgeLocks
 }
 
 // readSmbConf reads an smb.conf(5) as far as that goes without being testparm. Who inherits what from whom is not looked at: a path or
