@@ -82,7 +82,7 @@ func (l *Log) write() {
 	var head batch
 	if l.tight(0) && l.spareFits() && !l.stopping { // the next run begins a segment anyway
 		next, l.spare = l.spare, nil
-		head = l.head(next, nil, codeSize, nil)
+		head = l.head(nil, next, nil, codeSize, nil)
 		l.size = int64(len(head.buf)) // what is appended from now on goes there
 		l.work.wantSpare()
 	}

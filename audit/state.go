@@ -171,6 +171,9 @@ func (s *State) replace(k *kept, state uint8) {
 // Holds returns the live holds, sorted by id.
 func (s *State) Holds() []Hold { return s.sorted(s.live) }
 
+// IDs returns the ids of the live holds, sorted. With Get that takes less memory than Holds.
+func (s *State) IDs() []uint64 { return slices.Sorted(maps.Keys(s.live)) }
+
 // Lost returns the holds that could not be had again, sorted by id.
 func (s *State) Lost() []Hold { return s.sorted(s.lost) }
 

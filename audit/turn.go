@@ -17,11 +17,12 @@ type batch struct {
 // No line is shorter than 64 bytes, so the space of a segment ends before its numbers do.
 func blockFor(space int64) uint64 { return max(1<<20, uint64(space)/64) }
 
-// head encodes what a segment opens with: checkpoint, one held record per hold, explanations, rotate.
-func (l *Log) head(next *segment, explain []Record, code string, why *fault) batch {
+// head encodes, behind what is in buf, what a segment opens with: checkpoint, one held record per hold, explanations, rotate. With many
+// holds that is megabytes, which are not copied again.
+func (l *Log) head(buf []byte, next *segment, explain []Record, code string, why *fault) batch {
 	holds := uint64(len(l.state.live) + len(l.state.lost))
 	next.reserved = l.seq + 1 + holds + blockFor(next.space)
-	buf := make([]byte, 0, l.state.size+4096)
+	buf = append(make([]byte, 0, int64(len(buf))+l.headSpace()), buf...) // slices.Grow would clear it first
 	buf = l.put(buf, &Record{Event: EventCheckpoint, Count: holds, Last: next.reserved, BootID: l.bootID})
 	var r Record
 	l.state.checkpoint(func(k *kept) {
@@ -116,13 +117,12 @@ func (l *Log) rewrite() error {
 		explain = append(explain, Record{Event: EventGap, First: missing.first, Last: missing.last,
 			Code: codeWrite, Text: l.failed.Error()})
 	}
-	head := l.head(next, explain, code, why)
-	carry = append(carry, head.buf...)
+	in := l.head(carry, next, explain, code, why)
 	l.mu.Unlock()
-	err := l.install(next, carry)
+	err := l.install(next, in.buf)
 	l.mu.Lock()
 	if err != nil {
-		l.fresh = slices.Concat(carry[answered:], l.fresh)
+		l.fresh = slices.Concat(in.buf[answered:], l.fresh)
 		if missing.first != 0 {
 			l.drop(missing.first)
 		}
@@ -132,7 +132,7 @@ func (l *Log) rewrite() error {
 		l.forget(missing)
 	}
 	healed := l.failed != nil
-	l.adopt(next, batch{carry, head.seq, head.hash})
+	l.adopt(next, in)
 	if old != nil && !why.tampered() {
 		l.retire(old, old.off-int64(answered)) // the rest is in the new segment
 	} else if old != nil {

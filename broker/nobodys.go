@@ -16,9 +16,9 @@ const nobody = 1<<32 - 1
 // recoverNobodys takes over a copy that neither its blob nor the log explains: a broker of another version has put it, and the log was
 // lost. Somebody may have been promised it. What the kernel says of the descriptor is all that is known, so it is an orphan, held until
 // root breaks it. False if there is nobody who could have it, and then it is let go.
-func (x *restoring) recoverNobodys(e keeper.Entry) bool {
+func (x *restoring) recoverNobodys(e keeper.Entry, seen *flock.Examined) bool {
 	path := nameOf(e.Lock)
-	file, m, err := x.adoptAny(e.Lock, path)
+	file, m, err := adoptAny(seen, path)
 	switch {
 	case isShortage(err):
 		x.fail(err)
@@ -45,13 +45,12 @@ func (x *restoring) recoverNobodys(e keeper.Entry) bool {
 }
 
 // adoptAny is Adopt for a lock of which not even the mode is known.
-func (x *restoring) adoptAny(fd int, path string) (*flock.File, flock.Mode, error) {
-	opener := x.rules.Load().opener
-	f, err := opener.Adopt(fd, path, path, flock.Exclusive)
+func adoptAny(seen *flock.Examined, path string) (*flock.File, flock.Mode, error) {
+	f, err := seen.Adopt(path, path, flock.Exclusive)
 	if !errors.Is(err, flock.ErrNotHeld) {
 		return f, flock.Exclusive, err
 	}
-	f, err = opener.Adopt(fd, path, path, flock.Shared)
+	f, err = seen.Adopt(path, path, flock.Shared)
 	return f, flock.Shared, err
 }
 

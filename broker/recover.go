@@ -16,6 +16,7 @@ import (
 
 // fromKeeper takes over the holds among what the keeper has, and gives the places in queues.
 func (x *restoring) fromKeeper(listed []keeper.Entry) (places []keeper.Entry) {
+	seen := examine(x.rules.Load().opener, listed)
 	for i, e := range listed {
 		if x.failed != nil {
 			return append(places, listed[i:]...)
@@ -24,7 +25,7 @@ func (x *restoring) fromKeeper(listed []keeper.Entry) (places []keeper.Entry) {
 			places = append(places, e)
 			continue
 		}
-		if !x.recoverHold(e) && x.failed == nil {
+		if !x.recoverHold(e, &seen[i]) && x.failed == nil {
 			x.keeping.conn.Drop(e.ID)
 		}
 	}
@@ -32,8 +33,8 @@ func (x *restoring) fromKeeper(listed []keeper.Entry) (places []keeper.Entry) {
 }
 
 // recoverHold takes one hold over; false if it is not one (any more), and then it is let go.
-func (x *restoring) recoverHold(e keeper.Entry) bool {
-	h, known := x.known[e.ID]
+func (x *restoring) recoverHold(e keeper.Entry, seen *flock.Examined) bool {
+	_, known := x.known[e.ID]
 	delete(x.known, e.ID)
 	k, err := parseBlob(e.Blob)
 	if err == nil && (k.boot != x.bootID || k.kind != keptHold) {
@@ -42,9 +43,10 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	if err != nil {
 		x.logger.Error("the keeper's words about a lock are not understood", "id", e.ID, "in_log", known, "error", err)
 		if !known {
-			return x.recoverNobodys(e)
+			return x.recoverNobodys(e, seen)
 		}
 	}
+	h, _ := x.log.Replayed().Get(e.ID)
 	g := h.Grant
 	if !known {
 		g = x.grantOf(e, k)
@@ -61,7 +63,7 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	if g.Target != "" {
 		target = g.Target
 	}
-	file, err := x.rules.Load().opener.Adopt(e.Lock, g.Path, target, m)
+	file, err := seen.Adopt(g.Path, target, m)
 	if err != nil {
 		x.closeAside(e)
 		switch {
@@ -101,7 +103,7 @@ func (x *restoring) recoverHold(e keeper.Entry) bool {
 	// Never asked again: its lock was never let go, and whoever has opened the file since was free to.
 	file.Idle = known && restsOnIdle(&g) || k != nil && k.flags&flagIdle != 0
 	g.Rests = restNames[restsOf(file)]
-	x.holdOn(e, k, g, h.Ending, file, known)
+	x.holdOn(e, k, g, known && h.Ending, file, known)
 	if !known {
 		x.record(g, audit.EventResume, "the log had lost it")
 		x.logger.Warn("held on, though the log does not know it", "id", e.ID, "path", g.Path, "uid", g.UID)
@@ -185,7 +187,8 @@ func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
 		at = max(info.began+info.expires.Sub(info.since), x.boot()+time.Millisecond)
 	}
 	info.due.at, info.earlier = 0, true
-	rememberAltered(info, h.id, x.altered[h.id])
+	before, _ := x.log.Replayed().Get(h.id)
+	rememberAltered(info, h.id, before.Alteration)
 	x.table.restore(h)
 	x.adopt(h, info)
 	switch {
@@ -200,7 +203,7 @@ func (x *restoring) enterRestored(h *hold, info *holdInfo, k *blob) {
 // set to since. Of another boot the wall clock has to tell; but it may have been set back, or not yet be set: not later than now.
 func (x *restoring) beganOf(g *audit.Record) time.Duration {
 	if x.sameBoot {
-		return min(g.Boot, x.boot())
+		return min(g.Boot, x.began)
 	}
 	return min(x.boot()-x.now().Sub(g.Time), x.boot())
 }

@@ -28,14 +28,14 @@ import (
 type restoring struct {
 	*Broker
 	past     keeper.Past
-	whole    bool                  // the log has lost nothing
-	sameBoot bool                  // the log was last written since the machine was started
-	idle     time.Duration         // since the last record: for so long at most nobody held what is claimed again
-	known    map[uint64]audit.Hold // live by the log, and not dealt with yet
-	altered  map[uint64]audit.Alteration
-	fresh    []*hold // that the keeper does not have
-	last     uint64  // number of the last record
-	failed   error   // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
+	whole    bool                // the log has lost nothing
+	sameBoot bool                // the log was last written since the machine was started
+	idle     time.Duration       // since the last record: for so long at most nobody held what is claimed again
+	began    time.Duration       // of this start, by the boot clock: no hold of an earlier run is younger
+	known    map[uint64]struct{} // live by the log, and not dealt with yet
+	fresh    []*hold             // that the keeper does not have
+	last     uint64              // number of the last record
+	failed   error               // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
 }
 
 // restore is the whole start.
@@ -71,7 +71,7 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	state := b.log.Replayed()
 	x := &restoring{
 		Broker: b, past: c.Past, whole: b.log.Whole(), sameBoot: c.BootID != "" && state.BootID() == c.BootID,
-		known: map[uint64]audit.Hold{}, altered: map[uint64]audit.Alteration{}, last: b.append(&policy),
+		began: b.boot(), known: map[uint64]struct{}{}, last: b.append(&policy),
 	}
 	x.idle = x.sinceLast()
 	for _, l := range state.Lost() {
@@ -81,11 +81,8 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 		}
 		b.lost[l.Grant.Seq] = &lostHold{id: l.Grant.Seq, uid: l.Grant.UID, grant: l.Grant, path: l.Grant.Path, reason: "lost"}
 	}
-	for _, h := range state.Holds() {
-		x.known[h.Grant.Seq] = h
-		if h.Alteration != (audit.Alteration{}) {
-			x.altered[h.Grant.Seq] = h.Alteration
-		}
+	for _, id := range state.IDs() {
+		x.known[id] = struct{}{}
 	}
 	places := x.fromKeeper(c.Listed)
 	if x.failed == nil {

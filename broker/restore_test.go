@@ -334,15 +334,15 @@ func TestAnAdoptedDescriptorHoldsWhatTheKernelSays(t *testing.T) {
 		must(t, err)
 		return fd
 	}
-	if _, err := opener.Adopt(f.FD(), path, path, flock.Exclusive); err == nil {
+	if _, err := opener.Examine(f.FD()).Adopt(path, path, flock.Exclusive); err == nil {
 		t.Error("adopted without a lock")
 	}
 	must(t, f.TryLock(flock.Exclusive))
 	copied := dup()
-	if _, err := opener.Adopt(copied, path, path, flock.Shared); err == nil {
+	if _, err := opener.Examine(copied).Adopt(path, path, flock.Shared); err == nil {
 		t.Error("adopted in the other mode")
 	}
-	g, err := opener.Adopt(copied, path, path, flock.Exclusive)
+	g, err := opener.Examine(copied).Adopt(path, path, flock.Exclusive)
 	must(t, err)
 	if g.ID != f.ID || g.Engines != flock.OFD|flock.BSD {
 		t.Errorf("%+v, want as %+v", g, f)

@@ -38,7 +38,7 @@ func (x *restoring) fromLogAll() {
 	end := time.Now().Add(retakePatience)
 	for round := 1; ; round++ {
 		last := round >= leastRounds && time.Now().After(end)
-		left = slices.DeleteFunc(left, func(id uint64) bool { return x.failed == nil && x.fromLog(x.known[id], last) })
+		left = slices.DeleteFunc(left, func(id uint64) bool { return x.failed == nil && x.fromLog(id, last) })
 		if len(left) == 0 || x.failed != nil {
 			return
 		}
@@ -49,7 +49,8 @@ func (x *restoring) fromLogAll() {
 
 // fromLog deals with a hold of the log that the keeper does not have. False: its file is in use, and it is worth another try, as it
 // never is in the last round.
-func (x *restoring) fromLog(old audit.Hold, last bool) bool {
+func (x *restoring) fromLog(id uint64, last bool) bool {
+	old, _ := x.log.Replayed().Get(id)
 	g := old.Grant
 	attached := g.Life == wire.Attached.String()
 	pidfd := -1

@@ -24,7 +24,7 @@ func TestCopyIsTakenBackAsLongAsItHoldsItsLock(t *testing.T) {
 	if err := f.TryLock(Exclusive); err != nil {
 		t.Fatal(err)
 	}
-	got, err := o.Adopt(copyOf(t, f.fd), f.Path, f.Target, Exclusive)
+	got, err := o.Examine(copyOf(t, f.fd)).Adopt(f.Path, f.Target, Exclusive)
 	must(t, err)
 	if same, err := o.Same(got); got.ID != f.ID || got.Engines != OFD|BSD || got.Network || !same || err != nil {
 		t.Errorf("got %+v, %v, %v, want that of %+v", got, same, err, f)
@@ -33,7 +33,7 @@ func TestCopyIsTakenBackAsLongAsItHoldsItsLock(t *testing.T) {
 	defer unix.Close(spare)
 	must(t, got.Unlock())
 	must(t, got.Close())
-	if _, err := o.Adopt(spare, f.Path, f.Target, Exclusive); !errors.Is(err, ErrNotHeld) {
+	if _, err := o.Examine(spare).Adopt(f.Path, f.Target, Exclusive); !errors.Is(err, ErrNotHeld) {
 		t.Errorf("unlocked: %v, want %v", err, ErrNotHeld)
 	}
 }
@@ -51,7 +51,7 @@ func TestCopyFromAnotherMountNamespaceIsTakenBack(t *testing.T) {
 		t.Skip("needs root with mount namespaces of its own")
 	}
 	must(t, unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB))
-	f, err := o.Adopt(fd, path, path, Exclusive)
+	f, err := o.Examine(fd).Adopt(path, path, Exclusive)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +66,55 @@ func TestCopyFromAnotherMountNamespaceIsTakenBack(t *testing.T) {
 	newFile(t, path)
 	if same, err := o.Same(f); same || err != nil {
 		t.Errorf("its name leads to another file: %v, %v", same, err)
+	}
+}
+
+// Else each start would read the table of mounts once for each lock, under a service manager where all copies are from elsewhere.
+func TestTheMountOfCopiesFromElsewhereIsLookedUpOnce(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a mount namespace")
+	}
+	dir := publicDir(t)
+	o := newOpener(t, dir)
+	path := newFile(t, dir+"/file")
+	fd := openElsewhere(path)
+	if fd < 0 {
+		t.Skip("needs root with mount namespaces of its own")
+	}
+	defer unix.Close(fd)
+	must(t, unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB))
+	first, again := o.Examine(fd), o.Examine(fd)
+	if first.err != nil || again.err != nil || !first.on.elsewhere || first.on != again.on {
+		t.Errorf("got the mounts %+v (%v) and %+v (%v), want one and the same", first.on, first.err, again.on, again.err)
+	}
+	other := o.Examine(openLocked(t, newFile(t, dir+"/other")))
+	if other.err != nil || other.on.elsewhere {
+		t.Errorf("a file of our own namespace: %+v, %v", other.on, other.err)
+	}
+}
+
+func openLocked(t *testing.T, path string) int {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	must(t, unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB))
+	return fd
+}
+
+func TestACopyIsReadOnlyIfItWasOpenedSo(t *testing.T) {
+	o := newOpener(t, publicDir(t))
+	path := newFile(t, publicDir(t)+"/file")
+	for _, flags := range []int{unix.O_RDONLY, unix.O_RDWR, unix.O_WRONLY} {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		must(t, err)
+		must(t, unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB))
+		f, err := o.Examine(fd).Adopt(path, path, Shared)
+		must(t, err)
+		if want := flags == unix.O_RDONLY; f.readOnly != want {
+			t.Errorf("opened with %#x: read-only %v, want %v", flags, f.readOnly, want)
+		}
+		must(t, f.Close())
 	}
 }
 
@@ -101,7 +150,7 @@ func TestABundleThatIsTakenBackIsOneStill(t *testing.T) {
 		o := newOpener(t, dir)
 		f := open(t, o, dir+name)
 		must(t, f.TryLock(Exclusive))
-		got, err := o.Adopt(copyOf(t, f.fd), f.Path, f.Target, Exclusive)
+		got, err := o.Examine(copyOf(t, f.fd)).Adopt(f.Path, f.Target, Exclusive)
 		must(t, err)
 		if !f.Bundle || !got.Bundle {
 			t.Errorf("%s: a bundle when opened: %v, when taken back: %v", name, f.Bundle, got.Bundle)

@@ -52,6 +52,31 @@ func BenchmarkOpenTryLockSameUnlockClose(b *testing.B) {
 	}
 }
 
+// What a start asks about each lock, opened by a run in our mount namespace, and in another one as under a service manager.
+func BenchmarkExamine(b *testing.B) {
+	o, path := benchFile(b)
+	here, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	must(b, err)
+	for _, c := range []struct {
+		name string
+		fd   int
+	}{{"here", here}, {"elsewhere", openElsewhere(path)}} {
+		b.Run(c.name, func(b *testing.B) {
+			if c.fd < 0 {
+				b.Skip("needs root with mount namespaces of its own")
+			}
+			must(b, unix.Flock(c.fd, unix.LOCK_SH|unix.LOCK_NB))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := o.Examine(c.fd).Adopt(path, path, Shared); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	unix.Close(here)
+}
+
 // The floor: what must be called whatever the path is.
 func BenchmarkSystemCallsAlone(b *testing.B) {
 	_, path := benchFile(b)

@@ -54,59 +54,79 @@ type mount struct {
 type mountTable struct {
 	euid int
 
-	// mu guards known; it is not held while mountinfo is read.
-	mu    sync.Mutex
-	known map[mountID]*mount
+	// mu guards the maps; it is not held while mountinfo is read.
+	mu        sync.Mutex
+	known     map[mountID]*mount
+	elsewhere map[mountID]*mount // of copies, which other mount namespaces may have opened: with the device in any case
 }
 
 const maxKnownMounts = 1024 // beyond it they are learned anew: a user may mount and unmount FUSE all day
 
 func newMountTable() *mountTable {
-	return &mountTable{euid: os.Geteuid(), known: make(map[mountID]*mount)}
+	return &mountTable{euid: os.Geteuid(), known: make(map[mountID]*mount), elsewhere: make(map[mountID]*mount)}
 }
 
 // of says which mount fd is on, and fills in st, without asking the file system: the daemon of a FUSE mount may never answer.
 //
 // Privileged: fd is O_PATH, on a mount that an attacker may have made.
 func (t *mountTable) of(fd int, st *unix.Statx_t) (*mount, error) {
-	// AT_STATX_DONT_SYNC: what is cached will do. statx(2).
-	const flags = unix.AT_EMPTY_PATH | unix.AT_STATX_DONT_SYNC
-	if err := unix.Statx(fd, "", flags, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, st); err != nil {
+	id, err := identify(fd, st)
+	if err != nil {
 		return nil, err
 	}
-	unique := st.Mask&unix.STATX_MNT_ID_UNIQUE != 0
-	plain := st.Mnt_id
-	if !unique {
-		var old unix.Statx_t
-		if err := unix.Statx(fd, "", flags, unix.STATX_MNT_ID, &old); err != nil {
-			return nil, err
-		}
-		if old.Mask&unix.STATX_MNT_ID == 0 {
-			return nil, fmt.Errorf("statx does not tell mounts: Linux 5.8 or newer is needed")
-		}
-		plain = old.Mnt_id
-	}
-	id := mountID{plain, unix.Mkdev(st.Dev_major, st.Dev_minor)}
-	if unique {
-		id.dev = 0 // on btrfs one mount has several
-	}
-	t.mu.Lock()
-	m := t.known[id]
-	t.mu.Unlock()
-	if m != nil {
+	return t.find(fd, id)
+}
+
+// find gives the mount with this number, which fd is on.
+//
+// Privileged: as of.
+func (t *mountTable) find(fd int, id mountID) (*mount, error) {
+	if m := t.recall(t.known, id); m != nil {
 		return m, nil
 	}
 	m, err := t.learn(fd, id)
 	if err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	if len(t.known) >= maxKnownMounts {
-		clear(t.known)
-	}
-	t.known[id] = m
-	t.mu.Unlock()
+	t.remember(t.known, id, m)
 	return m, nil
+}
+
+func (t *mountTable) recall(among map[mountID]*mount, id mountID) *mount {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return among[id]
+}
+
+func (t *mountTable) remember(among map[mountID]*mount, id mountID, m *mount) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(among) >= maxKnownMounts {
+		clear(among)
+	}
+	among[id] = m
+}
+
+// identify gives the number of the mount that fd is on.
+//
+// Privileged: as of.
+func identify(fd int, st *unix.Statx_t) (mountID, error) {
+	// AT_STATX_DONT_SYNC: what is cached will do. statx(2).
+	const flags = unix.AT_EMPTY_PATH | unix.AT_STATX_DONT_SYNC
+	if err := unix.Statx(fd, "", flags, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID_UNIQUE, st); err != nil {
+		return mountID{}, err
+	}
+	if st.Mask&unix.STATX_MNT_ID_UNIQUE != 0 {
+		return mountID{n: st.Mnt_id}, nil // without the device: on btrfs one mount has several
+	}
+	var old unix.Statx_t
+	if err := unix.Statx(fd, "", flags, unix.STATX_MNT_ID, &old); err != nil {
+		return mountID{}, err
+	}
+	if old.Mask&unix.STATX_MNT_ID == 0 {
+		return mountID{}, fmt.Errorf("statx does not tell mounts: Linux 5.8 or newer is needed")
+	}
+	return mountID{old.Mnt_id, unix.Mkdev(st.Dev_major, st.Dev_minor)}, nil
 }
 
 // learn finds in mountinfo the mount that fd is on. fd keeps the mount, and so its number, from going away meanwhile.
