@@ -18,7 +18,14 @@ import (
 
 // atRest reports whether a process has nothing to do: none of its threads runs or waits for a disk, and no signal is on its way to it. It is
 // asked twice, since one thread may hand on to another that was looked at before. proc_pid_stat(5), proc_pid_status(5)
-func atRest(pid int) bool { return sleeps(pid) && sleeps(pid) }
+func atRest(pid int) bool {
+	for range 2 {
+		if !sleeps(pid) {
+			return false
+		}
+	}
+	return true
+}
 
 func sleeps(pid int) bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
