@@ -21,6 +21,9 @@ type site struct {
 	dir    string // has the bundle
 	bin    string
 	socket string
+	server int // pid of its lockerd
+
+	guarded bool // that has a guard
 }
 
 // bands is how many a bundle has here; a real one has thousands, which are not locked one by one.
@@ -116,6 +119,7 @@ func (s *site) serve(programs []string) {
 		"--state-dir", filepath.Join(filepath.Dir(s.dir), "state"), "--log-level", "error")
 	cmd.Stderr = os.Stderr
 	must(s.t, cmd.Start())
+	s.server, s.guarded = cmd.Process.Pid, len(programs) > 0
 	s.t.Cleanup(func() {
 		cmd.Process.Signal(unix.SIGINT)
 		if err := cmd.Wait(); err != nil {

@@ -54,12 +54,18 @@ func run(t *testing.T, port int, log string, cmd *exec.Cmd) {
 
 const patience = 60 * time.Second
 
+// freePort gives a port that nobody else is given until the test ends: we are bound to it. Since we do not listen there, a server can, as it
+// asks for SO_REUSEADDR. socket(7)
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Cleanup(func() { unix.Close(fd) })
+	must(t, errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)))
+	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	at, err := unix.Getsockname(fd)
+	must(t, err)
+	return at.(*unix.SockaddrInet4).Port
 }
 
 // mac is a client of a file server.

@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long anybody waits for what must come; only a failing run needs it.
-const patience = 25 * time.Second
+const patience = time.Minute
 
 // process is one client process.
 type process struct {

@@ -79,7 +79,7 @@ func explain(holds []span) error {
 				ops = appendRelease(ops, &window[i])
 			}
 		}
-		if result := porcupine.CheckOperationsTimeout(model(begin), ops, time.Minute); result != porcupine.Ok {
+		if result := porcupine.CheckOperationsTimeout(model(begin), ops, 5*time.Minute); result != porcupine.Ok {
 			return fmt.Errorf("no order explains these holds (porcupine: %v)\n%s", result, listSpans(window))
 		}
 		if cut {

@@ -51,7 +51,7 @@ func (r *run) within(ctx context.Context, most time.Duration, check func([]clien
 	defer c.Close()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	const least = 20 // questions
+	const least = 100 // questions: a second's, where nobody keeps us waiting
 	begun := time.Now()
 	for n := 0; ; n++ {
 		rows, err := c.List(ctx, true)

@@ -21,7 +21,7 @@ var steps = [roles][]string{
 	keeperRole: {"keeper.accepted=0.5", "keeper.put-received=0.03", "keeper.put-kept=0.03", "keeper.drop-received=0.03", "keeper.listed=0.5", "keeper.synced=0.5"},
 }
 
-// stepPatience is how long a process may take to come to its step under load.
+// stepPatience is how long a process may take to come to its step; longer with each that has not come there, since a machine may be slow.
 const stepPatience = 400 * time.Millisecond
 
 // drill goes through the steps of one role at a time: the other's deaths are ours to choose.
@@ -85,7 +85,7 @@ func (k *killer) atSteps(ctx context.Context, r role, enough func() bool) error 
 		}
 		select {
 		case <-p.gone:
-		case <-time.After(stepPatience):
+		case <-time.After(k.patienceWith(p.step)):
 			k.now(r, plainKill) // there was no occasion
 		case <-ctx.Done():
 		}
@@ -96,6 +96,19 @@ func (k *killer) atSteps(ctx context.Context, r role, enough func() bool) error 
 		k.now(r, plainKill)
 	}
 	return k.settled(ctx)
+}
+
+// patienceWith is how long a process may take to come to this step.
+func (k *killer) patienceWith(step string) time.Duration {
+	k.supervisor.mu.Lock()
+	hit := k.steps[step]
+	k.supervisor.mu.Unlock()
+	k.drill.mu.Lock()
+	defer k.drill.mu.Unlock()
+	if hit > 0 {
+		return stepPatience
+	}
+	return min(stepPatience*time.Duration(max(1, k.drill.tried[step])), patience/4)
 }
 
 // unreached names the steps that were tried again and again and never came.
