@@ -64,11 +64,11 @@ func (r *rig) unwatched() {
 	}
 }
 
-// isWatched reports whether an inotify instance of this process watches the directory. proc_pid_fdinfo(5)
-func isWatched(t testing.TB, dir string) bool {
+// isWatched reports whether an inotify instance of this process watches the file or directory. proc_pid_fdinfo(5)
+func isWatched(t testing.TB, path string) bool {
 	t.Helper()
 	var st unix.Stat_t
-	must(t, unix.Stat(dir, &st))
+	must(t, unix.Stat(path, &st))
 	files, err := filepath.Glob("/proc/self/fdinfo/*")
 	must(t, err)
 	return slices.ContainsFunc(files, func(name string) bool {

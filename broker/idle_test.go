@@ -471,20 +471,20 @@ func TestWhatIsClaimedAgainWhileItIsOpenIsHeldWithoutIdle(t *testing.T) {
 }
 
 // The wait is over within 50 ms of the last close; by how much is not measured here but in package flock, without the net. This is
-// the whole way, and a bound that no busy machine misses.
+// the whole way, which a machine that is busy may be slower to go, but not for a minute each time.
 func TestTheLastCloseIsSoonNoticed(t *testing.T) {
 	r := newRig(t, nil)
 	bundle, token := r.mac()
 	best := time.Hour
-	for range 20 {
+	for began := time.Now(); best > 50*time.Millisecond && time.Since(began) < patience; {
 		mac := startChild(t, "reader", token)
 		p := r.dial()
 		id := p.send(attached(bundle))
 		p.queued(id)
 		mac.end()
-		began := time.Now()
+		closed := time.Now()
 		grants(t, p.answer(id))
-		best = min(best, time.Since(began))
+		best = min(best, time.Since(closed))
 		p.conn.Close()
 	}
 	if best > 50*time.Millisecond {

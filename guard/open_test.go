@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -185,7 +186,7 @@ func TestAReaderThatHangsLetsEverybodyInAndIsReplaced(t *testing.T) {
 		r := newRig(t)
 		r.s.patience, r.s.interval = 3*time.Second, 20*time.Millisecond
 		hang := make(chan bool, 1) // with a token: hang once
-		release := make(chan struct{})
+		release, behind := make(chan struct{}), make(chan struct{})
 		r.s.judging = func() {
 			select {
 			case <-hang:
@@ -193,6 +194,9 @@ func TestAReaderThatHangsLetsEverybodyInAndIsReplaced(t *testing.T) {
 			default:
 			}
 		}
+		look := sync.OnceFunc(func() { close(behind) })
+		defer look()
+		r.s.watching = func() { <-behind } // nobody is let in before both wait
 		r.serve()
 		smbd, other := startAs(t, program(t, "fileserver"), "opener"), startAs(t, program(t, "other"), "opener")
 		b := newBundle(t, 1)
@@ -202,6 +206,8 @@ func TestAReaderThatHangsLetsEverybodyInAndIsReplaced(t *testing.T) {
 		other.ask("read", b.band(0))
 		other.waitBlocked()
 		smbd.ask("read", b.token()) // behind it
+		smbd.waitBlocked()
+		look()
 		if got := other.line(); got != opened {
 			t.Errorf("the opener whose event hung: %s", got)
 		}
