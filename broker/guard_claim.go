@@ -91,8 +91,10 @@ func (b *Broker) awaitGuard(ctx context.Context, r *request) (conn *guard.Conn, 
 		return conn, false
 	}
 	r.awaitsGuard = true
+	armed := r.due.armed()
 	if r.ended == 0 && r.msg.Wait != wire.NonBlock {
 		b.setWaitDeadline(r)
+		b.recordWait(r, "there is no guard yet")
 	}
 	b.mu.Unlock()
 	over := time.NewTimer(left)
@@ -107,6 +109,9 @@ func (b *Broker) awaitGuard(ctx context.Context, r *request) (conn *guard.Conn, 
 	defer b.mu.Unlock()
 	if ended = r.ended != 0; !ended { // else it is told what it waited for
 		r.awaitsGuard = false
+		if !armed {
+			b.deadlines.remove(&r.due)
+		}
 	}
 	return b.guarding.conn, ended
 }

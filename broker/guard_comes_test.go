@@ -87,6 +87,12 @@ func TestWhoSetsATimeWaitsForAGuardNoLongerThanThat(t *testing.T) {
 			t.Errorf("after %v: %+v", d, e)
 		}
 	}
+	if n := len(r.records(audit.EventWait)); n != 2 {
+		t.Errorf("%d records of waits", n)
+	}
+	if n := len(r.records(audit.EventTimeout)); n != 2 {
+		t.Errorf("%d records of timeouts", n)
+	}
 	id := p.send(timed(attached(bundle), time.Hour))
 	come()
 	rest(t, grants(t, p.answer(id)), guardedRests)

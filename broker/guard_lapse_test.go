@@ -71,26 +71,68 @@ func TestThatTheGuardWasAwayIsToldToTheHolderOnceAndListedAsLongAsTheHoldLasts(t
 }
 
 func TestAHoldOfBeforeARestartHasLapsed(t *testing.T) {
-	for _, kept := range []bool{true, false} {
-		f := newFenced(t, nil)
-		if kept {
-			f, _ = newKeptFenced(t)
-		}
+	for _, how := range []string{"claimed again", "kept", "kept by a crash"} {
+		f, s := newKeptFenced(t)
 		bundle, _ := f.mac()
 		p := f.dial4()
 		g := p.granted(detached(bundle))
-		f.restart(f.fell)
+		switch how {
+		case "claimed again":
+			f.restart(f.fell)
+		case "kept":
+			s.leave()
+			f.fell()
+			s.back()
+		default:
+			s.crash()
+			f.fell()
+			s.back()
+		}
 		p = f.dial4()
 		if lapsed, rests := p.lapsed(g[0].ID); !lapsed || rests != idleRests {
-			t.Errorf("without a guard, kept %v: lapsed %v, rests on %v", kept, lapsed, rests.Names())
+			t.Errorf("%s, without a guard: lapsed %v, rests on %v", how, lapsed, rests.Names())
 		}
 		f.raise()
 		if !p.guardedAgain(g[0].ID) {
-			t.Errorf("with the next guard, kept %v: it has not lapsed", kept)
+			t.Errorf("%s, with the next guard: it has not lapsed", how)
 		}
 		g = p.granted(detached(f.bundle("other.sparsebundle", "token", "bands/")))
 		if lapsed, _ := p.lapsed(g[0].ID); lapsed {
-			t.Error("so has a hold of afterwards")
+			t.Errorf("%s: so has a hold of afterwards", how)
+		}
+	}
+}
+
+// Whichever comes first: that the guard is there again, or that the client is.
+func TestWhoComesBackAfterARestartIsToldThatTheGuardWasAway(t *testing.T) {
+	for _, first := range []string{"the guard", "the client"} {
+		f, s := newKeptFenced(t)
+		bundle, _ := f.mac()
+		p, other := f.dial4(), f.file("beside")
+		g := p.granted(attached(bundle, other))
+		s.leave()
+		f.fell()
+		if first == "the guard" {
+			f.raise()
+		}
+		s.back()
+		if first == "the guard" {
+			f.dial4().guardedAgain(g[0].ID)
+		}
+		if _, ok := p.againAt(f.rig, 4).(*wire.Resumed); !ok {
+			t.Fatal("not resumed")
+		}
+		if a := p.altered(); a.ID != g[0].ID || !a.Lapsed || a.Count != 0 {
+			t.Errorf("%s first: told %+v", first, a)
+		}
+		if first == "the client" {
+			f.raise()
+			if !p.guardedAgain(g[0].ID) {
+				t.Error("it has not lapsed")
+			}
+		}
+		for _, k := range p.kept {
+			t.Errorf("%s first: told once more: %+v", first, k.m)
 		}
 	}
 }

@@ -167,13 +167,15 @@ func (r *rig) dial3() *peer { r.t.Helper(); return r.dialAt(3) } // and how to a
 func (r *rig) dial4() *peer { r.t.Helper(); return r.dialAt(4) } // and how to ask after the guard, and what has become of a file
 
 // again connects anew for p, and gives what the broker says to its session's name.
-func (p *peer) again(r *rig) wire.Message {
+func (p *peer) again(r *rig) wire.Message { r.t.Helper(); return p.againAt(r, 2) }
+
+func (p *peer) againAt(r *rig, version uint8) wire.Message {
 	r.t.Helper()
 	session, next := p.session, p.next
 	if p.conn != nil {
 		p.conn.Close()
 	}
-	fresh := r.dial2()
+	fresh := r.dialAt(version)
 	p.conn, p.kept, p.next = fresh.conn, nil, next
 	return p.answer(p.send(&wire.Resume{Session: session}))
 }

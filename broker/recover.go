@@ -102,9 +102,9 @@ func (x *restoring) recoverHold(e keeper.Entry, seen *flock.Examined) bool {
 	}
 	// Never asked again: its lock was never let go, and whoever has opened the file since was free to.
 	file.Idle = known && restsOnIdle(&g) || k != nil && k.flags&flagIdle != 0
-	g.Rests = restNames[restsOf(file)]
 	x.holdOn(e, k, g, known && h.Ending, file, known)
 	if !known {
+		g.Rests = restNames[restsOf(file)]
 		x.record(g, audit.EventResume, "the log had lost it")
 		x.logger.Warn("held on, though the log does not know it", "id", e.ID, "path", g.Path, "uid", g.UID)
 	}
@@ -222,7 +222,9 @@ func (x *restoring) infoOfRecord(g *audit.Record, file *flock.File) *holdInfo {
 	if file != nil {
 		info.rests = restsOf(file)
 	}
-	if slices.Contains(g.Rests, wire.RestGuard.Names()[0]) { // which ended with the run before
+	// Which ended with the run before. Of a hold that was guarded only later, or is claimed again a second time, nothing is known before
+	// it is guarded anew: then it has lapsed all the same, and until then the list shows that nobody guards it.
+	if slices.Contains(g.Rests, wire.RestGuard.Names()[0]) {
 		info.changes = &holdChanges{sum: wire.Alteration{ID: g.Seq, Lapsed: true}}
 	}
 	if g.Life == wire.Attached.String() {

@@ -107,7 +107,7 @@ func (b *Broker) resume(s *session, id uint32, m *wire.Resume) {
 		if h.ending {
 			ending = append(ending, b.lossSince(h))
 		}
-		if a, ok := h.notable(); ok && a.Count > 0 || a.Missed {
+		if a, ok := h.notable(); ok && (a.Count > 0 || a.Missed || a.Lapsed) {
 			altered = append(altered, a)
 		}
 		rec := audit.Record{Event: audit.EventResume, ID: h.id}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -142,7 +143,7 @@ func (b *Broker) cycleBlockers(r *request) []wire.Blocker {
 type outside struct {
 	mu    sync.Mutex // guards all below; held during a scan, so that there is one at a time
 	last  time.Time
-	spent time.Duration // on scans, less what has been paid off since
+	spent time.Duration // of a processor, on scans, less what has been paid off since
 	seen  map[sought]sighting
 }
 
@@ -185,6 +186,9 @@ func (b *Broker) outsideHolders(at place) []flock.Holder {
 	if o.spent > scanBurst {
 		return nil
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	used := flock.ProcessorTime()
 	var holders []flock.Holder
 	var err error
 	if at.idle {
@@ -196,7 +200,7 @@ func (b *Broker) outsideHolders(at place) []flock.Holder {
 		b.logger.Debug("holders outside", "error", err)
 	}
 	o.last = time.Now()
-	o.spent += o.last.Sub(began)
+	o.spent += flock.ProcessorTime() - used
 	if o.seen == nil || len(o.seen) > 256 {
 		o.seen = map[sought]sighting{}
 	}

@@ -7,7 +7,7 @@ import (
 	"locker/wire"
 )
 
-// Alteration says that files of a lock were deleted, renamed or replaced, which no lock prevents, or that the guard was away for a time. The
+// Alteration says that files of a lock were deleted, renamed or replaced, which no lock prevents, or that it was not guarded all the time. The
 // lock stays ours; what was read under it may not be whole. Who altered files is not known: it may have been us.
 type Alteration struct {
 	Token  uint64

@@ -24,7 +24,7 @@
 //		}
 //	}
 //
-// Files can be deleted and renamed although they are locked, and the guard can be away for a time: Altered tells of it.
+// Files can be deleted and renamed although they are locked, and bundles can be unguarded for a time: Altered tells of it.
 //
 // # What a lock means
 //

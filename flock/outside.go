@@ -23,12 +23,12 @@ type Holder struct {
 	Client netip.Addr
 }
 
-// A search costs at most this, whatever the machine's users have opened; what is not found by then has PID -1. What counts is the time of
-// the processor that it takes, since others may keep us off it, and the clock only when that has become much. Neither counts before so
-// much is looked at as an ordinary machine has, which takes a tenth of it.
+// A search costs at most this, whatever the machine's users have opened, and looking for clients 100 ms more; what is not found by then
+// has PID -1. What counts is the time of the processor that it takes, since others may keep us off it, and the clock only when that has
+// become much. Neither counts before so much is looked at as an ordinary machine has, which takes a tenth of it.
 const (
 	outsideTime           = 200 * time.Millisecond // of a processor
-	outsideClock          = 2 * time.Second
+	outsideClock          = time.Second
 	outsideLeast          = 4096 // processes and descriptors, together
 	outsideLeastLocks     = 64 << 10
 	outsideProcesses      = 4096
@@ -61,7 +61,7 @@ func Users(id ID, ours ...int) ([]Holder, error) { return outsiders(id, true, ou
 func outsiders(id ID, opens bool, ours ...int) ([]Holder, error) {
 	runtime.LockOSThread() // whose time is counted
 	defer runtime.UnlockOSThread()
-	s := &search{id: id, opens: opens, began: processorTime(), deadline: time.Now().Add(outsideClock), buf: make([]byte, outsideFdinfo)}
+	s := &search{id: id, opens: opens, began: ProcessorTime(), deadline: time.Now().Add(outsideClock), buf: make([]byte, outsideFdinfo)}
 	for _, pid := range ours {
 		s.ours = append(s.ours, int32(pid))
 	}
@@ -120,7 +120,7 @@ type search struct {
 	id       ID
 	ours     []int32       // the first is ourselves
 	opens    bool          // who has it open counts, without a lock too
-	began    time.Duration // the thread's processorTime
+	began    time.Duration // the thread's ProcessorTime
 	deadline time.Time
 	looked   int        // at processes and descriptors
 	lines    []lockLine // of the file, their holders not found yet
@@ -138,11 +138,11 @@ func (s *search) wantsMore() bool {
 func (s *search) late() bool { return s.looked >= outsideLeast && s.timeIsUp() }
 
 func (s *search) timeIsUp() bool {
-	return time.Now().After(s.deadline) || processorTime()-s.began > outsideTime
+	return time.Now().After(s.deadline) || ProcessorTime()-s.began > outsideTime
 }
 
-// processorTime is what this thread has taken of the processors.
-func processorTime() time.Duration {
+// ProcessorTime is what this thread has taken of the processors; of use between runtime.LockOSThread and its end.
+func ProcessorTime() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) != nil {
 		return 0

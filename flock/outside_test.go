@@ -159,7 +159,7 @@ func TestCommandIsRawAndCannotForgeALine(t *testing.T) {
 func TestSearchIsBounded(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	now, used := time.Now(), processorTime()
+	now, used := time.Now(), ProcessorTime()
 	s := &search{}
 	for _, end := range []search{
 		{deadline: now.Add(-time.Second), began: used + time.Hour},

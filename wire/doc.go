@@ -295,9 +295,9 @@
 // No lock keeps files from being deleted or renamed. From version 4 on Altered, as an event, says that this has happened to an attached
 // hold's: to the file itself, or in a bundle's directory, or in bands or mapped in it. It comes with the first alteration, and then at
 // most once a second; count is the sum since the grant, so who misses one learns it from the next. Who did it the server does not know:
-// it may have been the owner. It also comes, once, when the guard has let go of the hold, as it does when it dies or the server does: those
-// whom it refuses may have opened files then, and may have them open still, though it is back. Altered before the Rows of a List tells of
-// the holds in it of which there is anything to tell.
+// it may have been the owner. It also comes, once, when the hold was not guarded all the time since its grant: the guard has died, or the
+// server, or the policy has only now asked for one. Those whom it refuses may have opened files then, and may have them open still.
+// Altered before the Rows of a List tells of the holds in it of which there is anything to tell.
 //
 // # A connection that breaks
 //
@@ -336,7 +336,7 @@
 //   - a Break by path could break the next owner's hold: do not send it again.
 //
 // A hold that was broken or has expired is among the ids while its grace lasts, and its Lost comes again behind Resumed. So does an
-// Altered of those of which there is something to tell. Nothing is noticed between the end of one server and the start of the next.
+// Altered of those of which there is something to tell. No deletion is noticed between the end of one server and the start of the next.
 //
 // There is nothing to resume after an Error with request id 0, an Error shutdown, or Lost with cause stopped: those are
 // said on purpose. A client that closes its connection, or whose process dies, has ended its session.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,8 +151,14 @@ func readBounded(path string, most int64) ([]byte, error) {
 	if !info.Mode().IsRegular() { // a FIFO waits
 		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	}
-	if info.Size() > most {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(text)) > most {
 		return nil, &os.PathError{Op: "read", Path: path, Err: syscall.EFBIG}
 	}
-	return os.ReadFile(path)
+	return text, err
 }

@@ -15,6 +15,7 @@ const unseenPatience = time.Second
 // warnUnseen says of locks, which were granted, whom they keep out of nothing, as far as that can be found out in a moment.
 // What a lock keeps out more than nothing is for 'locker doctor' to say.
 func (c *cli) warnUnseen(ctx context.Context, conn *client.Client, holds []client.Hold) {
+	c.out.Flush() // what is held must be said, whatever becomes of us while we look; main finds the error
 	ctx, stop := context.WithTimeout(ctx, unseenPatience)
 	defer stop()
 	all := heldOf(ctx, holds)
@@ -47,21 +48,23 @@ type held struct {
 	kind kind
 }
 
+// heldOf looks what the holds are of; nil if that takes too long, as where a server does not answer. What the guard guards is a bundle,
+// though it may be in a place that is not for us to look into.
 func heldOf(ctx context.Context, holds []client.Hold) []held {
 	all := make([]held, len(holds))
-	for i, h := range holds {
-		all[i] = held{h, kindFile}
-		if isBundle(h.Path) {
-			all[i].kind = kindBundle
-		} else if h.Rests&client.RestOFD == 0 { // no directory has such a lock
-			directory := false
-			if inTime(ctx, unseenPatience, func() {
-				info, err := os.Lstat(h.Path)
-				directory = err == nil && info.IsDir()
-			}) && directory {
-				all[i].kind = kindDirectory
+	if !inTime(ctx, unseenPatience, func() {
+		for i, h := range holds {
+			all[i] = held{h, kindFile}
+			if h.Rests&client.RestGuard != 0 || isBundle(h.Path) {
+				all[i].kind = kindBundle
+			} else if h.Rests&client.RestOFD == 0 { // no directory has such a lock
+				if info, err := os.Lstat(h.Path); err == nil && info.IsDir() {
+					all[i].kind = kindDirectory
+				}
 			}
 		}
+	}) {
+		return nil
 	}
 	return all
 }
@@ -71,9 +74,9 @@ func (h held) isBundle() bool { return h.kind == kindBundle }
 // unseen gives the warnings about the shares and volumes that serve what is held. Who holds no bundle pays for testparm only
 // where a share may serve it: see mayServe.
 func (d *doctor) unseen(ctx context.Context, all []held, guard guarding) (warnings []string) {
-	smb, afp := d.mayServe(ctx, all)
-	if slices.ContainsFunc(all, held.isBundle) {
-		smb, afp = true, true
+	smb, afp := true, true
+	if !slices.ContainsFunc(all, held.isBundle) && !inTime(ctx, d.patience, func() { smb, afp = d.mayServe(ctx, all) }) {
+		return nil
 	}
 	var samba sambaReport
 	var netatalk netatalkReport
@@ -83,15 +86,25 @@ func (d *doctor) unseen(ctx context.Context, all []held, guard guarding) (warnin
 	if afp && d.runs("afpd") {
 		netatalk = d.lookAtNetatalk(ctx)
 	}
+	var told []verdictOn // of the first path that each is of,
+	var more []int       // and of how many more
 	for _, h := range all {
 		none := keptOutOfNothing(h, &samba, &netatalk, guard)
 		if h.kind == kindDirectory && len(none) > 0 { // it is the files in it that are served, and locked by nobody: one word is enough
 			warnings = append(warnings, sayNoHelpDirectory(none[0]))
 			continue
 		}
-		for _, v := range none {
-			warnings = append(warnings, sayNoHelp(v))
+		for _, v := range none { // one line for each share, however many files a set has
+			same := func(o verdictOn) bool { return o.server == v.server && o.name == v.name && o.why == v.why }
+			if i := slices.IndexFunc(told, same); i >= 0 {
+				more[i]++
+			} else {
+				told, more = append(told, v), append(more, 0)
+			}
 		}
+	}
+	for i, v := range told {
+		warnings = append(warnings, sayNoHelp(v, more[i]))
 	}
 	return warnings
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"syscall"
@@ -25,9 +26,7 @@ func (d *doctor) mayServe(ctx context.Context, all []held) (smb, afp bool) {
 			unheeded = append(unheeded, h.Path)
 		}
 	}
-	if len(heeded)+len(unheeded) == 0 {
-		return false, false
-	}
+	found := 0
 	for _, conf := range d.smbConfs {
 		text, err := readBounded(conf, maxConfigFile)
 		t := readSmbConf(string(text))
@@ -35,8 +34,12 @@ func (d *doctor) mayServe(ctx context.Context, all []held) (smb, afp bool) {
 		case errors.Is(err, syscall.EFBIG):
 			t.more, t.deaf = true, true
 		case err != nil: // it is not there, or testparm cannot read it either
+			if !errors.Is(err, fs.ErrNotExist) {
+				found++
+			}
 			continue
 		}
+		found++
 		if t.homes {
 			s := share{homes: true}
 			homes, _ := homeDirs(d.passwd)
@@ -49,7 +52,8 @@ func (d *doctor) mayServe(ctx context.Context, all []held) (smb, afp bool) {
 		}
 		smb = smb || len(paths) > 0 && (t.more || d.anyServes(ctx, t.shares, paths))
 	}
-	if len(unheeded) > 0 { // the others keep afpd out
+	smb = smb || found == 0 && d.programs.find("testparm") != "" // which knows where its own is
+	if len(unheeded) > 0 {                                       // the others keep afpd out
 		var n netatalkReport
 		d.readAFP(&n)
 		afp = slices.ContainsFunc(unheeded, func(path string) bool {
@@ -60,7 +64,7 @@ func (d *doctor) mayServe(ctx context.Context, all []held) (smb, afp bool) {
 	return smb, afp
 }
 
-// anyServes follows links only where nobody serves a path by its name.
+// anyServes follows links only where nobody serves a path by its name. Whether an smbd runs would take longer to find out.
 func (d *doctor) anyServes(ctx context.Context, shares []share, paths []string) bool {
 	serves := func() bool {
 		return slices.ContainsFunc(shares, func(s share) bool { return slices.ContainsFunc(paths, s.serves) })

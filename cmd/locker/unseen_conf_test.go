@@ -152,9 +152,16 @@ func TestTestparmIsAskedOnlyWhereAShareMayBeDeafToTheLock(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(d.programs.dirs[0], "testparm.asked")); (err == nil) != c.asks {
 			t.Errorf("%s: testparm is asked: %v", name, !c.asks)
 		}
-		d.smbConfs = d.smbConfs[:1]
-		if smb, afp := d.mayServe(t.Context(), []held{c.h}); smb || afp {
+		if c.h.isBundle() {
+			continue
+		}
+		d.smbConfs = d.smbConfs[:1] // which is not there: testparm may have one of its own
+		if smb, afp := d.mayServe(t.Context(), []held{c.h}); !smb || afp {
 			t.Errorf("%s, without an smb.conf: %v, %v", name, smb, afp)
+		}
+		d.programs.dirs = nil
+		if smb, afp := d.mayServe(t.Context(), []held{c.h}); smb || afp {
+			t.Errorf("%s, without an smb.conf and testparm: %v, %v", name, smb, afp)
 		}
 	}
 }

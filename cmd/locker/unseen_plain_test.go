@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"os"
 	"slices"
@@ -33,7 +34,7 @@ func TestAPlainFilesWarningsAreDoctorsVerdicts(t *testing.T) {
 				var want []string
 				for _, v := range e.verdicts {
 					if v.kept == keptNo {
-						want = append(want, sayNoHelp(v))
+						want = append(want, sayNoHelp(v, 0))
 					}
 					if guarded := strings.Contains(v.why, "guard") && name != "gluster"; guarded {
 						t.Errorf("share %s: the guard is named, which is for bundles: %q", name, v.why)
@@ -41,7 +42,7 @@ func TestAPlainFilesWarningsAreDoctorsVerdicts(t *testing.T) {
 				}
 				var got []string
 				for _, v := range keptOutOfNothing(plainHeld(path, c.rests), &samba, &netatalkReport{}, guard) {
-					got = append(got, sayNoHelp(v))
+					got = append(got, sayNoHelp(v, 0))
 				}
 				if !slices.Equal(got, want) {
 					t.Errorf("share %s, a hold on %v:\n warns %q\nwant %q", name, c.rests.Names(), got, want)
@@ -88,7 +89,7 @@ func TestAHoldOfFilesWarnsOfThoseWhoServeThem(t *testing.T) {
 			": does not keep Samba share also out: " + whyFlockAlone + "; see 'locker doctor'",
 			": does not keep netatalk volume Macs out: " + whyFlockAlone + "; see 'locker doctor'",
 		}},
-		{"/tm/dir", client.RestFlock, []string{": a lock on a directory does not keep Samba share tm out of what is in it; see 'locker doctor'"}},
+		{"/tm/dir", client.RestFlock, []string{": a lock on a directory does not keep Samba share tm out of what is in it: lock the files, or a bundle"}},
 		{"/elsewhere", client.RestFlock, nil},
 		{"/elsewhere/file", bothLocks, nil},
 		{"/elsewhere/script", client.RestFlock, nil},
@@ -102,6 +103,14 @@ func TestAHoldOfFilesWarnsOfThoseWhoServeThem(t *testing.T) {
 			t.Errorf("%s:\n warns %q\nwant %q", c.path, got, c.want)
 		}
 	}
+	// Of many files each share is named once.
+	var many []client.Hold
+	for range 3 {
+		many = append(many, client.Hold{Path: top + "/tm/file", Rests: bothLocks})
+	}
+	if got := d.unseen(t.Context(), heldOf(t.Context(), many), guarding{}); len(got) != 2 || got[0] != top+"/tm/file and 2 more"+tm {
+		t.Errorf("of three files: %q", got)
+	}
 	// What is not served may be in what afp.conf includes, which is no news at every lock.
 	both := []held{plainHeld(top+"/tm/file", client.RestFlock), plainHeld(top+"/elsewhere/script", client.RestFlock)}
 	if got := d.unseen(t.Context(), both, guarding{}); len(got) != 3 {
@@ -112,5 +121,35 @@ func TestAHoldOfFilesWarnsOfThoseWhoServeThem(t *testing.T) {
 	}
 	if got := d.unseen(t.Context(), []held{plainHeld(top+"/tm/file", client.RestFlock)}, guarding{}); got != nil {
 		t.Errorf("no server runs: %q", got)
+	}
+}
+
+// Whoever may not look into it locks it all the same, and it may be called otherwise.
+func TestWhatIsGuardedIsABundleWhereverItIs(t *testing.T) {
+	hold := client.Hold{Path: "/root/of/others/mac.backupbundle", Rests: bothLocks | client.RestIdle | client.RestGuard}
+	all := heldOf(t.Context(), []client.Hold{hold})
+	if len(all) != 1 || !all[0].isBundle() {
+		t.Fatalf("%+v", all)
+	}
+	shares := parseTestparm("[tm]\n\tfruit:time machine = yes\n\tpath = /root\n\tvfs objects = fruit\n", nil)
+	samba := &sambaReport{smbd: []string{"/usr/sbin/smbd"}, shares: shares}
+	guard := guarding{state: client.GuardOn, programs: samba.smbd}
+	if none := keptOutOfNothing(all[0], samba, &netatalkReport{}, guard); len(none) != 0 {
+		t.Errorf("guarded: %+v", none)
+	}
+	all[0].Rests &^= client.RestGuard
+	if none := keptOutOfNothing(all[0], samba, &netatalkReport{}, guard); len(none) != 1 {
+		t.Errorf("unguarded: %+v", none)
+	}
+}
+
+// A testparm that hangs is waited for for a second, in which anything may become of us.
+func TestWhatIsHeldIsSaidBeforeAnybodyIsLookedFor(t *testing.T) {
+	var out strings.Builder
+	c := &cli{out: bufio.NewWriter(&out)}
+	c.out.WriteString("locked")
+	c.warnUnseen(t.Context(), nil, nil)
+	if out.String() != "locked" {
+		t.Errorf("said: %q", out.String())
 	}
 }

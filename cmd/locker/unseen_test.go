@@ -44,7 +44,7 @@ func TestAHoldNamesTheSharesThatItDoesNotKeepOut(t *testing.T) {
 			continue
 		}
 		if tt.warns {
-			if text := sayNoHelp(got[0]); !strings.HasPrefix(text, path+": does not keep Samba share "+tt.share+" out: ") || !strings.HasSuffix(text, "; see 'locker doctor'") {
+			if text := sayNoHelp(got[0], 0); !strings.HasPrefix(text, path+": does not keep Samba share "+tt.share+" out: ") || !strings.HasSuffix(text, "; see 'locker doctor'") {
 				t.Errorf("says %q", text)
 			}
 		}
@@ -74,7 +74,7 @@ func TestAHoldWithoutAnOFDLockNamesTheVolumesThatItDoesNotKeepOut(t *testing.T) 
 			t.Errorf("%s, %v: %+v", tt.path, tt.rests.Names(), got)
 		}
 		for _, v := range got {
-			if text := sayNoHelp(v); !strings.Contains(text, ": does not keep netatalk") || !strings.Contains(text, "flock") {
+			if text := sayNoHelp(v, 0); !strings.Contains(text, ": does not keep netatalk") || !strings.Contains(text, "flock") {
 				t.Errorf("says %q", text)
 			}
 		}

@@ -12,7 +12,7 @@ import (
 
 const (
 	noteUnwatched = "not watched for deleted and renamed files"
-	noteLapsed    = "the guard was away for a time"
+	noteLapsed    = "not guarded all the time"
 )
 
 // altered is what 'list', 'run' and 'audit' say of, in their own ways.
@@ -54,9 +54,9 @@ func alteredNote(r client.Row, now time.Time) string {
 	return "changed: " + altered{uint64(a.Count), a.Last, a.Missed}.words() + " " + at
 }
 
-// lapsedWarning tells the holder that the guard was away.
+// lapsedWarning tells the holder that the guard was not there all the time.
 func lapsedWarning(a client.Alteration) string {
-	return shown(a.Path) + ": the guard was away for a time while you hold it: a file server may have opened files in it, and may have them open; if that matters, do it again"
+	return shown(a.Path) + ": not guarded all the time since you got it: a file server may have opened files in it, and may have them open; if that matters, repeat what you did"
 }
 
 // alteredWarning tells the holder.

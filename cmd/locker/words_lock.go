@@ -188,14 +188,18 @@ func sayUnguarded(path string, g guarding) string {
 
 const logSaysWhy = "lockerd's log says why"
 
-// sayNoHelp is the warning for a lock that a file server does not heed at all.
-func sayNoHelp(v verdictOn) string {
-	return shown(v.path) + ": does not keep " + sayServer(v) + " out: " + v.why + "; see 'locker doctor'"
+// sayNoHelp is the warning for locks that a file server does not heed at all: on v's path, and on so many more.
+func sayNoHelp(v verdictOn, more int) string {
+	what := shown(v.path)
+	if more > 0 {
+		what += fmt.Sprintf(" and %d more", more)
+	}
+	return what + ": does not keep " + sayServer(v) + " out: " + v.why + "; see 'locker doctor'"
 }
 
 // sayNoHelpDirectory is likewise for a lock on a directory, which is flock's whoever serves it.
 func sayNoHelpDirectory(v verdictOn) string {
-	return shown(v.path) + ": a lock on a directory does not keep " + sayServer(v) + " out of what is in it; see 'locker doctor'"
+	return shown(v.path) + ": a lock on a directory does not keep " + sayServer(v) + " out of what is in it: lock the files, or a bundle"
 }
 
 func saySambaClient(pid int32, who string) string {
