@@ -205,6 +205,7 @@ func TestAuditLooksWhereTheUsersOwnLockerdKeepsItsLog(t *testing.T) {
 }
 
 func TestAuditShowNamesAGapHoweverShortAndTheBoot(t *testing.T) {
+	t.Setenv("LC_ALL", "C.UTF-8") // elsewhere a µ is escaped
 	for want, r := range map[string]*audit.Record{
 		" resume id=3 gap=123µs":               {Seq: 9, Event: audit.EventResume, ID: 3, Gap: 123 * time.Microsecond},
 		" resume id=3":                         {Seq: 9, Event: audit.EventResume, ID: 3, Request: 7},

@@ -13,8 +13,13 @@ dir='' etc='' lockerd='' waiter=''
 cleanup() {
 	trap '' INT TERM HUP PIPE
 	for pid in $waiter $lockerd; do
-		kill "$pid" 2>/dev/null || continue
-		wait "$pid" 2>/dev/null || true
+		tries=0
+		while kill -0 "$pid" 2>/dev/null; do
+			# Again each second: between fork and exec it is a shell, which forgets the signal.
+			[ $((tries % 20)) -ne 0 ] || kill "$pid" 2>/dev/null || true
+			tries=$((tries + 1))
+			sleep 0.05
+		done
 	done
 	cd /
 	[ -z "$etc" ] || rm -rf "$etc"
