@@ -17,8 +17,14 @@ import (
 // missing is a rig whose policy asks for a guard, if wanted says so, and that has none before come is called. Its clients are uid 1000.
 func missing(t *testing.T, wanted *atomic.Bool, text string) (r *rig, come func()) {
 	t.Helper()
+	return missingThen(t, wanted, text, guardPatience, func(byte) bool { return true })
+}
+
+// missingThen is missing with a guard that answers so, and is waited for so long.
+func missingThen(t *testing.T, wanted *atomic.Bool, text string, waits time.Duration, answer func(kind byte) bool) (r *rig, come func()) {
+	t.Helper()
 	var here atomic.Bool
-	dial := puppet(t, func(byte) bool { return true })
+	dial := puppet(t, answer)
 	r = newRig(t, func(r *rig) {
 		hushed(text, new(hour))(r)
 		policy, alter := r.policy, r.alter
@@ -31,7 +37,7 @@ func missing(t *testing.T, wanted *atomic.Bool, text string) (r *rig, come func(
 		}
 		r.alter = func(l *audit.Config, c *Config) {
 			alter(l, c)
-			c.times.guard = guardPatience
+			c.times.guard = waits
 			c.Guard = func(ctx context.Context) (*guard.Conn, error) {
 				if !here.Load() {
 					return nil, errors.New("it is not here yet")
@@ -99,6 +105,38 @@ func TestWhoSetsATimeWaitsForAGuardNoLongerThanThat(t *testing.T) {
 	p.answer(p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{bundle}}))
 	// Where there is one it takes what it takes: that is no waiting.
 	rest(t, p.granted(timed(attached(bundle), 0)), guardedRests)
+}
+
+// What he waits for then is not others, and his claim would not be the sooner over.
+func TestOnceTheGuardIsThereTheTimeToWaitForItIsOver(t *testing.T) {
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	r, come := missingThen(t, yes(), guardRule, patience, func(kind byte) bool {
+		if kind == asksGuard {
+			close(asked)
+			<-goOn
+		}
+		return true
+	})
+	r.wentAt(-time.Hour)
+	bundle, _ := r.mac()
+	p := r.dial()
+	id := p.send(timed(attached(bundle), time.Hour))
+	r.untilItAwaitsTheGuard(id)
+	deadlines := func() int {
+		r.b.mu.Lock()
+		defer r.b.mu.Unlock()
+		return len(r.b.deadlines.q)
+	}
+	if n := deadlines(); n != 1 {
+		t.Errorf("%d deadlines while it is waited for", n)
+	}
+	come()
+	<-asked
+	if n := deadlines(); n != 0 {
+		t.Errorf("%d deadlines while it is told", n)
+	}
+	close(goOn)
+	rest(t, grants(t, p.answer(id)), guardedRests)
 }
 
 func TestWhomThePolicyLetsWaitSoLongWaitsForAGuardNoLonger(t *testing.T) {

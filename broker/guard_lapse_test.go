@@ -2,6 +2,7 @@ package broker
 
 import (
 	"testing"
+	"time"
 
 	"locker/wire"
 )
@@ -49,6 +50,9 @@ func TestThatTheGuardWasAwayIsToldToTheHolderOnceAndListedAsLongAsTheHoldLasts(t
 	for range 2 {
 		f.fell()
 		f.awaitState("down")
+		if lapsed, rests := p.lapsed(g[0].ID); !lapsed || rests != idleRests {
+			t.Errorf("while there is no guard: lapsed %v, rests on %v", lapsed, rests.Names())
+		}
 		f.raise()
 		if !p.guardedAgain(g[0].ID) {
 			t.Error("that the guard was away is not listed")
@@ -67,6 +71,21 @@ func TestThatTheGuardWasAwayIsToldToTheHolderOnceAndListedAsLongAsTheHoldLasts(t
 	g = p.granted(attached(bundle))
 	if lapsed, _ := p.lapsed(g[0].ID); lapsed {
 		t.Error("the next hold has it still")
+	}
+}
+
+func TestAHoldThatWasGrantedWithoutAGuardHasLapsedWhenOneComes(t *testing.T) {
+	r, come := missing(t, yes(), guardRule)
+	r.wentAt(time.Hour) // it is waited for no longer
+	bundle, _ := r.mac()
+	p := r.dial4()
+	g := p.granted(attached(bundle))
+	if lapsed, rests := p.lapsed(g[0].ID); lapsed || rests != idleRests {
+		t.Errorf("without a guard: lapsed %v, rests on %v", lapsed, rests.Names())
+	}
+	come()
+	if !p.guardedAgain(g[0].ID) {
+		t.Error("it passes for one that was always guarded")
 	}
 }
 

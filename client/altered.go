@@ -19,9 +19,9 @@ type Alteration struct {
 	Lapsed bool      // whom the guard refuses may have opened files while it was away, and may have them open still
 }
 
-// Altered gives the channel on which an Alteration arrives when files of an attached lock were altered or the guard let go of it: soon after the first, then at most
-// once a second for each path, with the sum. Nobody need receive: of each path the newest is kept. It is closed together with Lost. A
-// lockerd that speaks a version of the protocol before 4 tells nothing.
+// Altered gives the channel on which an Alteration arrives when files of an attached lock were altered or it was not guarded all the time:
+// soon after the first, then at most once a second for each path, with the sum. Nobody need receive: of each path the newest is kept. It is
+// closed together with Lost. A lockerd that speaks a version of the protocol before 4 tells nothing.
 func (l *Lock) Altered() <-chan Alteration { return l.altered }
 
 // alter passes an event on. The caller (the reader) holds mu.

@@ -38,19 +38,24 @@ func TestCopyIsTakenBackAsLongAsItHoldsItsLock(t *testing.T) {
 	}
 }
 
-// Under a service manager each run has a mount namespace of its own, which is gone with it: its mounts are none of the next one's.
-func TestCopyFromAnotherMountNamespaceIsTakenBack(t *testing.T) {
+// lockedElsewhere gives a file and a locked descriptor of it that was opened in another mount namespace, which is gone.
+func lockedElsewhere(t *testing.T) (o *Opener, path string, fd int) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for a mount namespace")
 	}
 	dir := publicDir(t)
-	o := newOpener(t, dir)
-	path := newFile(t, dir+"/file")
-	fd := openElsewhere(path)
-	if fd < 0 {
+	path = newFile(t, dir+"/file")
+	if fd = openElsewhere(path); fd < 0 {
 		t.Skip("needs root with mount namespaces of its own")
 	}
 	must(t, unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB))
+	return newOpener(t, dir), path, fd
+}
+
+// Under a service manager each run has a mount namespace of its own, which is gone with it: its mounts are none of the next one's.
+func TestCopyFromAnotherMountNamespaceIsTakenBack(t *testing.T) {
+	o, path, fd := lockedElsewhere(t)
 	f, err := o.Examine(fd).Adopt(path, path, Exclusive)
 	if err != nil {
 		t.Fatal(err)
@@ -71,23 +76,13 @@ func TestCopyFromAnotherMountNamespaceIsTakenBack(t *testing.T) {
 
 // Else each start would read the table of mounts once for each lock, under a service manager where all copies are from elsewhere.
 func TestTheMountOfCopiesFromElsewhereIsLookedUpOnce(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, for a mount namespace")
-	}
-	dir := publicDir(t)
-	o := newOpener(t, dir)
-	path := newFile(t, dir+"/file")
-	fd := openElsewhere(path)
-	if fd < 0 {
-		t.Skip("needs root with mount namespaces of its own")
-	}
+	o, path, fd := lockedElsewhere(t)
 	defer unix.Close(fd)
-	must(t, unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB))
 	first, again := o.Examine(fd), o.Examine(fd)
 	if first.err != nil || again.err != nil || !first.on.elsewhere || first.on != again.on {
 		t.Errorf("got the mounts %+v (%v) and %+v (%v), want one and the same", first.on, first.err, again.on, again.err)
 	}
-	other := o.Examine(openLocked(t, newFile(t, dir+"/other")))
+	other := o.Examine(openLocked(t, newFile(t, path+".other")))
 	if other.err != nil || other.on.elsewhere {
 		t.Errorf("a file of our own namespace: %+v, %v", other.on, other.err)
 	}

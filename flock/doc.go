@@ -76,7 +76,8 @@
 // # Who is in the way
 //
 // Outside names the processes that hold a file, Users those too that have it open. They take 200 ms of a processor, 1 s where they are kept
-// off it, and more only until they have seen 4,096 processes and descriptors; 100 ms more are for where the clients come from for whom file servers among them work.
+// off it, and more only until they have seen 4,096 processes and descriptors; 100 ms more are for where the clients come from for whom
+// file servers among them work.
 //
 // # Kernel
 //

@@ -169,7 +169,7 @@ func TestSearchIsBounded(t *testing.T) {
 		s.lines = []lockLine{{kind: "OFDLCK", mode: Exclusive, pid: -1, dev: 1, ino: 2}}
 		s.askAll()
 		if len(s.holders) != 0 || len(s.lines) != 1 || s.looked != outsideLeast {
-			t.Errorf("after the deadline: %+v", s)
+			t.Errorf("after the end of its time: %v, %d locks left, looked at %d", s.holders, len(s.lines), s.looked)
 		}
 	}
 	for i := range int32(1000) {

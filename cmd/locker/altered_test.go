@@ -45,3 +45,22 @@ func TestWhatHasBecomeOfHeldFilesIsWordedAndNeverRaw(t *testing.T) {
 		t.Errorf("json %s", text)
 	}
 }
+
+// What comes is the sum each time.
+func TestOnlyWhatIsNewOfAnAlterationIsSaid(t *testing.T) {
+	var said strings.Builder
+	j := &job{c: &cli{say: speaker{&said}}}
+	a := client.Alteration{Token: 7, Path: "/srv/mac", Lapsed: true}
+	j.warnAltered(a)
+	a.Count, a.Last = 1, "bands/1f"
+	j.warnAltered(a)
+	j.warnAltered(a)
+	j.warnAltered(client.Alteration{Token: 8, Path: "/srv/other", Lapsed: true})
+	want := []string{"/srv/mac: not guarded", "/srv/mac: bands/1f was deleted", "/srv/other: not guarded"}
+	lines := strings.Split(strings.TrimSuffix(said.String(), "\n"), "\n")
+	for i := range max(len(lines), len(want)) {
+		if len(lines) != len(want) || !strings.HasPrefix(lines[i], "locker: warning: "+want[i]) {
+			t.Fatalf("said %q", lines)
+		}
+	}
+}
