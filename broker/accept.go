@@ -80,6 +80,7 @@ func (b *Broker) meet(conn *net.UnixConn) *session {
 			b.accounts[peer.UID] = a
 		}
 		a.connections++
+		a.parted.Store(false)
 		s.hurried = a.early >= l.ConnectionsEarly || b.early >= l.ConnectionsEarlyAll
 		a.early++
 		b.early++
@@ -174,17 +175,7 @@ func (b *Broker) part(ctx context.Context, s *session) {
 	}
 	b.connections--
 	s.acct.connections--
-	b.dropIdle()
-}
-
-// dropIdle forgets the accounts that count nothing any more; of some uid work may have outlived its last connection. The caller
-// holds mu.
-func (b *Broker) dropIdle() {
-	for uid, a := range b.accounts {
-		if a.idle() {
-			delete(b.accounts, uid)
-		}
-	}
+	b.forgetIdle(s.acct)
 }
 
 func peerOf(conn *net.UnixConn) (authz.Peer, error) {

@@ -16,7 +16,8 @@ const (
 	slowAll         = 1024            // and all: each may be a thread that hangs, and the runtime ends the process at 10,000
 )
 
-// account is what one uid uses by its connections. It exists while the uid has one, or uses something.
+// account is what one uid uses by its connections. It exists while the uid has one, or uses something: work may outlive the last
+// connection, and who disconnects while his opens hang does not get new slots by that.
 type account struct {
 	uid    uint32
 	unsent atomic.Int64 // bytes in outboxes
@@ -24,6 +25,7 @@ type account struct {
 	lists  slots        // one for each list being answered
 	slow   slots        // one for each request on a file system that may hang
 	looks  slots        // one for each look through a bundle
+	parted atomic.Bool  // the uid has no connection: whoever gives back the last of it has the account forgotten
 
 	// Guarded by Broker.mu.
 	connections int
@@ -40,8 +42,7 @@ func newAccount(uid uint32, l authz.Limits) *account {
 	return a
 }
 
-// idle reports whether nothing is counted any more: who disconnects while his opens hang does not get new slots by that.
-// The caller holds Broker.mu.
+// idle reports whether nothing is counted any more. The caller holds Broker.mu.
 func (a *account) idle() bool {
 	return a.connections == 0 && a.leaseWaits == 0 && a.opens.inUse() == 0 && a.slow.inUse() == 0 && a.looks.inUse() == 0 && a.lists.inUse() == 0
 }
@@ -65,7 +66,11 @@ func (a *account) enterOpen(ctx context.Context, b *Broker) bool {
 	if a.uid == 0 {
 		return a.opens.acquire(ctx, b.times.open)
 	}
-	return acquireBoth(ctx, &a.opens, &b.gates.opens, b.times.open)
+	if acquireBoth(ctx, &a.opens, &b.gates.opens, b.times.open) {
+		return true
+	}
+	b.gaveBack(a)
+	return false
 }
 
 func (a *account) leaveOpen(b *Broker) {
@@ -73,15 +78,52 @@ func (a *account) leaveOpen(b *Broker) {
 		b.gates.opens.release()
 	}
 	a.opens.release()
+	b.gaveBack(a)
 }
 
 // enterSlow takes a slot for a request that may hang. While there is none, the session's goroutine waits here, and so
 // its connection is not read.
 func (a *account) enterSlow(ctx context.Context, b *Broker) bool {
-	return acquireBoth(ctx, &a.slow, &b.gates.slow, 0)
+	if acquireBoth(ctx, &a.slow, &b.gates.slow, 0) {
+		return true
+	}
+	b.gaveBack(a)
+	return false
 }
 
 func (a *account) leaveSlow(b *Broker) {
 	b.gates.slow.release()
 	a.slow.release()
+	b.gaveBack(a)
+}
+
+// enterList waits for a slot to answer a list in, at most openWait; false if there was none.
+func (a *account) enterList(ctx context.Context, b *Broker) bool {
+	return a.lists.acquire(ctx, b.times.open)
+}
+
+func (a *account) leaveList(b *Broker) {
+	a.lists.release()
+	b.gaveBack(a)
+}
+
+// gaveBack has an account forgotten if what has just been given back was the last of it.
+func (b *Broker) gaveBack(a *account) {
+	if !a.parted.Load() {
+		return // a connection of the uid will see to it when it ends
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forgetIdle(a)
+}
+
+// forgetIdle forgets an account that counts nothing any more. The caller holds mu.
+func (b *Broker) forgetIdle(a *account) {
+	if a.connections > 0 {
+		return
+	}
+	a.parted.Store(true) // before it is counted: what is given back behind the count sees this, and counts again
+	if a.idle() && b.accounts[a.uid] == a {
+		delete(b.accounts, a.uid)
+	}
 }

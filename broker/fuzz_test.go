@@ -63,6 +63,11 @@ func FuzzLiveBroker(f *testing.F) {
 			}
 		}
 		p.conn.Close()
+		// A detached lock that is being granted as its client goes is granted, and is there to be unlocked only then.
+		eventually(t, "nothing is worked on", func() bool {
+			now := r.use()
+			return now.sessions <= base.sessions && now.goroutines <= base.goroutines
+		})
 		other := r.dial()
 		other.answer(other.send(&wire.Unlock{By: wire.ByAll, AnyTag: true}))
 		other.undisturbed()

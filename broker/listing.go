@@ -14,11 +14,11 @@ import (
 
 // list answers with holders and waiters, ordered by path, then holders before waiters.
 func (b *Broker) list(ctx context.Context, s *session, id uint32, m *wire.List) {
-	if !s.acct.lists.acquire(ctx, b.times.open) {
+	if !s.acct.enterList(ctx, b) {
 		s.refuse(id, wire.CodeUnavailable, "", "you have not read your other lists yet")
 		return
 	}
-	defer s.acct.lists.release()
+	defer s.acct.leaveList(b)
 	rows := b.rows(s, m.All && b.mayListOthers(s))
 	slices.SortStableFunc(rows, func(x, y wire.Row) int { return cmp.Compare(x.Path, y.Path) })
 	frames, err := wire.AppendRows(nil, id, rows)

@@ -57,6 +57,7 @@ func (b *Broker) enterLook(ctx context.Context, a *account, patience time.Durati
 		return true
 	}
 	a.looks.release()
+	b.gaveBack(a)
 	return false
 }
 
@@ -82,4 +83,5 @@ func (b *Broker) restFromLooks(ctx context.Context, uid uint32, patience time.Du
 func (b *Broker) leaveLook(a *account) {
 	b.gates.looks.release()
 	a.looks.release()
+	b.gaveBack(a)
 }

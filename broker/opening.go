@@ -117,6 +117,7 @@ func (b *Broker) waitForOpen(ctx context.Context, r *request) {
 		err := b.retryOpen(waiting, r)
 		b.mu.Lock()
 		r.s.acct.leaseWaits--
+		b.forgetIdle(r.s.acct)
 		b.mu.Unlock()
 		switch {
 		case err == nil:

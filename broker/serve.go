@@ -162,7 +162,6 @@ func (b *Broker) recordStop() error {
 	b.mu.Lock()
 	b.recordAllSuppressed()
 	b.stopped = true
-	b.dropIdle()
 	seq, err := b.log.Append(&audit.Record{Event: audit.EventStop, PID: int32(selfPID())})
 	b.mu.Unlock()
 	if err != nil {
