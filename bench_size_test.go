@@ -31,12 +31,7 @@ func (d *benchDir) benchMemory(b *testing.B, row func(...string)) {
 		ids = append(ids, conns[i%2].lock(path, wire.Attached))
 	}
 	row("memory of a hold in the broker, bytes ("+fmt.Sprint(holds)+" held)", "", format(float64(rss(b, s.broker(b))-idle)/float64(holds)), "")
-	t0 := time.Now()
-	out, err := exec.Command(filepath.Join(d.dir, "locker"), "list", "--json", "--socket", s.socket).Output()
-	if err != nil || strings.Count(string(out), `"id"`) != holds {
-		b.Fatalf("list of %d holds: %v, %d shown", holds, err, strings.Count(string(out), `"id"`))
-	}
-	row("locker list --json of "+fmt.Sprint(holds)+" holds, ms", "", format(float64(time.Since(t0).Microseconds())/1e3), "")
+	d.benchList(b, s, holds, row)
 	for i, id := range ids {
 		conns[i%2].unlock(id)
 	}

@@ -72,7 +72,9 @@ func (b *Broker) copyRows(s *session, all bool) (rows []wire.Row, held []*flock.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, boot := b.now(), b.boot()
-	for _, h := range b.visibleHolds(s, all) {
+	holds := b.visibleHolds(s, all)
+	rows, held = make([]wire.Row, 0, len(holds)), make([]*flock.File, 0, len(holds))
+	for _, h := range holds {
 		row := holdRow(h, s.peer.UID)
 		orphan := h.info.unknown
 		if h.info.session != nil { // somebody who comes back to it knows it
@@ -214,10 +216,11 @@ func wireMode(m mode) wire.Mode {
 // markStale says of each holder's row whether its name no longer leads to the locked file. The caller does not hold mu:
 // paths are looked up. Network file systems, where that may hang, are left out.
 func (b *Broker) markStale(rows []wire.Row, files []*flock.File) {
-	opener := b.rules.Load().opener
+	lookout := b.rules.Load().opener.Lookout()
+	defer lookout.Close()
 	for i, f := range files {
 		if f != nil && !f.Network { // none: of a lost hold
-			same, err := opener.LeadsTo(f.Target, f.ID) // not by its descriptor, which may be closed by now
+			same, err := lookout.LeadsTo(f.Target, f.ID) // not by its descriptor, which may be closed by now
 			rows[i].Stale = err == nil && !same
 		}
 	}

@@ -1,7 +1,6 @@
 package flock
 
 import (
-	"errors"
 	"strconv"
 	"strings"
 
@@ -41,33 +40,11 @@ func (f *File) namedAs(target string) bool {
 	return err == nil && n < len(name) && string(name[:n]) == target
 }
 
-// LeadsTo reports whether target leads to the file id now, and the file has a name left. It needs no descriptor.
+// LeadsTo is Lookout.LeadsTo of one path.
 //
-// Privileged: as Open; nothing is opened for real.
+// Privileged: as there.
 func (o *Opener) LeadsTo(target string, id ID) (bool, error) {
-	for range maxAttempts {
-		st, err := o.stat(target)
-		switch {
-		case err == nil:
-			return st.Dev == id.Dev && st.Ino == id.Ino && st.Nlink > 0, nil
-		case errors.Is(err, unix.EAGAIN):
-		case errors.Is(err, ErrNotFound), errors.Is(err, ErrSymlink), errors.Is(err, ErrMount), errors.Is(err, ErrOutside):
-			return false, nil
-		default:
-			return false, pathError("look again", target, err)
-		}
-	}
-	return false, &OpenBusy{Path: target}
-}
-
-// Privileged: as LeadsTo.
-func (o *Opener) stat(path string) (unix.Stat_t, error) {
-	var st unix.Stat_t
-	fd, _, err := o.walk(path)
-	if err != nil {
-		return st, err
-	}
-	err = unix.Fstat(fd, &st)
-	unix.Close(fd)
-	return st, err
+	l := o.Lookout()
+	defer l.Close()
+	return l.LeadsTo(target, id)
 }

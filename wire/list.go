@@ -1,6 +1,9 @@
 package wire
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // List asks who holds and who waits.
 type List struct {
@@ -127,6 +130,12 @@ func (r *Row) parse(d *decoder) {
 // AppendRows appends as many Rows frames as rows need: the whole answer to a List. On an error dst is as it was.
 func AppendRows(dst []byte, request uint32, rows []Row) ([]byte, error) {
 	start := len(dst)
+	size := 0
+	for i := range rows {
+		r := &rows[i]
+		size += rowSize + len(r.Path) + len(r.User) + len(r.Command) + len(r.Tag) + len(r.Reason)
+	}
+	dst = slices.Grow(dst, size+size/32) // with the frames' heads; grown step by step, all would be copied several times
 	for {
 		frame := len(dst)
 		e := encoder{buf: begin(dst, request, TypeRows)}

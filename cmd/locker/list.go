@@ -88,11 +88,12 @@ func (f *locked) all() []client.Row { return slices.Concat(f.holders, f.outside,
 // first gives the row that speaks for the file: one of locker's own if there is any, since of those outside neither mode
 // nor engines are known.
 func (f *locked) first() (client.Row, bool) {
-	rows := slices.Concat(f.holders, f.waiters, f.lost, f.outside)
-	if len(rows) == 0 {
-		return client.Row{}, false
+	for _, rows := range [][]client.Row{f.holders, f.waiters, f.lost, f.outside} {
+		if len(rows) > 0 {
+			return rows[0], true
+		}
 	}
-	return rows[0], true
+	return client.Row{}, false
 }
 
 // gather puts rows of the same file together, in the order in which files first appear.

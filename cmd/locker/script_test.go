@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,7 +19,20 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"locker": main, "played": played})
+	testscript.Main(nohup{m}, map[string]func(){"locker": main, "played": played})
+}
+
+// nohup runs the tests such that what they start can be interrupted and hung up on, as it is when a user starts it, although whoever
+// started the tests has these signals ignored: nohup(1), or a shell's "&" without job control. What is ignored is inherited.
+type nohup struct{ *testing.M }
+
+func (n nohup) Run() int {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s) // heard, and not heeded, by us
+		}
+	}
+	return n.M.Run()
 }
 
 // patience is how long a test waits for what must come; only a failing one needs it.
