@@ -249,7 +249,7 @@ func overlay(t *testing.T, base string) {
 				p.does("open", "rw", base+"/merged/"+name)
 				p.does(kind, "exclusive")
 				wantError(t, f.TryLock(Exclusive), ErrBusy, name+" with an outsider's "+kind)
-				holders, err := Outside(f.ID, os.Getpid())
+				holders, err := outsiders(f.ID, false, enoughTime, os.Getpid())
 				must(t, err)
 				if len(holders) != 1 || holders[0].PID != int32(p.pid()) || holders[0].Engine != kind {
 					t.Errorf("%s: %s of %d is held by %+v", name, kind, p.pid(), holders)

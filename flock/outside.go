@@ -49,26 +49,38 @@ const OnlyOpen = "open"
 //
 // Privileged: any user decides how many locks, processes and descriptors there are, and what his process is called.
 // Nothing is opened or followed but files of proc: stat(2) on another process's FUSE file could hang.
-func Outside(id ID, self int) ([]Holder, error) { return outsiders(id, false, self) }
+func Outside(id ID, self int) ([]Holder, error) { return outsiders(id, false, searchAtMost, self) }
 
 // Users is Outside for a file that is to be idle: it names those too who have the file open and no lock on it. ours are the
 // processes that are none of these, self first; the others are a keeper's, whose copies may live a moment longer than a hold.
 // Who has closed the file and left it mapped is not found, nor is an NFS server in the kernel.
 //
 // Privileged: as Outside.
-func Users(id ID, ours ...int) ([]Holder, error) { return outsiders(id, true, ours...) }
+func Users(id ID, ours ...int) ([]Holder, error) { return outsiders(id, true, searchAtMost, ours...) }
 
-func outsiders(id ID, opens bool, ours ...int) ([]Holder, error) {
+// searchTime is how long a search may take. Tests that do not ask about that allow more.
+type searchTime struct{ processor, clock time.Duration }
+
+var searchAtMost = searchTime{outsideTime, outsideClock}
+
+func outsiders(id ID, opens bool, atMost searchTime, ours ...int) ([]Holder, error) {
 	runtime.LockOSThread() // whose time is counted
 	defer runtime.UnlockOSThread()
-	s := &search{id: id, opens: opens, began: ProcessorTime(), deadline: time.Now().Add(outsideClock), buf: make([]byte, outsideFdinfo)}
-	for _, pid := range ours {
-		s.ours = append(s.ours, int32(pid))
-	}
+	s := newSearch(id, atMost, ours...)
+	s.opens = opens
 	if err := s.look(); err != nil {
 		return nil, err
 	}
 	return s.holders, nil
+}
+
+// newSearch begins a search of this thread.
+func newSearch(id ID, atMost searchTime, ours ...int) *search {
+	s := &search{id: id, began: ProcessorTime(), atMost: atMost.processor, deadline: time.Now().Add(atMost.clock), buf: make([]byte, outsideFdinfo)}
+	for _, pid := range ours {
+		s.ours = append(s.ours, int32(pid))
+	}
+	return s
 }
 
 // look is the whole search.
@@ -85,7 +97,7 @@ func (s *search) look() error {
 		s.askAll()
 	}
 	if len(s.lines) > 0 { // nobody's: perhaps a claim that was undone meanwhile, as ours are that find the file in use
-		again := search{id: s.id, began: s.began, deadline: s.deadline}
+		again := search{id: s.id, began: s.began, atMost: s.atMost, deadline: s.deadline}
 		if again.readLocks() == nil && again.keepDevice() == nil {
 			s.lines = stillThere(s.lines, before, again.lines)
 		}
@@ -121,6 +133,7 @@ type search struct {
 	ours     []int32       // the first is ourselves
 	opens    bool          // who has it open counts, without a lock too
 	began    time.Duration // the thread's ProcessorTime
+	atMost   time.Duration // of it
 	deadline time.Time
 	looked   int        // at processes and descriptors
 	lines    []lockLine // of the file, their holders not found yet
@@ -138,7 +151,7 @@ func (s *search) wantsMore() bool {
 func (s *search) late() bool { return s.looked >= outsideLeast && s.timeIsUp() }
 
 func (s *search) timeIsUp() bool {
-	return time.Now().After(s.deadline) || ProcessorTime()-s.began > outsideTime
+	return time.Now().After(s.deadline) || ProcessorTime()-s.began > s.atMost
 }
 
 // ProcessorTime is what this thread has taken of the processors; of use between runtime.LockOSThread and its end.

@@ -15,9 +15,12 @@ import (
 
 const nobodys = 65533 // a uid that nobody has
 
+// enoughTime is for a search that is not asked how long it takes: what others have open on the machine is not to cut it off.
+var enoughTime = searchTime{time.Minute, time.Minute}
+
 func outside(t testing.TB, id ID) []Holder {
 	t.Helper()
-	holders, err := Outside(id, os.Getpid())
+	holders, err := outsiders(id, false, enoughTime, os.Getpid())
 	must(t, err)
 	return holders
 }
@@ -112,7 +115,7 @@ func TestOwnHoldsAreNotOutside(t *testing.T) {
 	if got := outside(t, f.ID); len(got) != 0 {
 		t.Errorf("got %+v", got)
 	}
-	if got, err := Outside(f.ID, 1); err != nil || len(got) != 1 || got[0].PID != int32(os.Getpid()) {
+	if got, err := outsiders(f.ID, false, enoughTime, 1); err != nil || len(got) != 1 || got[0].PID != int32(os.Getpid()) {
 		t.Errorf("as seen by another: %+v, %v", got, err)
 	}
 }
@@ -132,7 +135,7 @@ func TestClaimThatWaitsHoldsNothing(t *testing.T) {
 			return !ok && len(l) > 0
 		})
 	})
-	if got, err := Outside(f.ID, 1); err != nil || len(got) != 2 { // flock, ofd
+	if got, err := outsiders(f.ID, false, enoughTime, 1); err != nil || len(got) != 2 { // flock, ofd
 		t.Errorf("got %+v, %v", got, err)
 	}
 	must(t, f.Unlock())
@@ -165,7 +168,7 @@ func TestSearchIsBounded(t *testing.T) {
 		{deadline: now.Add(-time.Second), began: used + time.Hour},
 		{deadline: now.Add(time.Hour), began: used - outsideTime},
 	} {
-		s = &search{id: ID{1, 2}, deadline: end.deadline, began: end.began, looked: outsideLeast, buf: make([]byte, outsideFdinfo)}
+		s = &search{id: ID{1, 2}, deadline: end.deadline, began: end.began, atMost: outsideTime, looked: outsideLeast, buf: make([]byte, outsideFdinfo)}
 		s.lines = []lockLine{{kind: "OFDLCK", mode: Exclusive, pid: -1, dev: 1, ino: 2}}
 		s.askAll()
 		if len(s.holders) != 0 || len(s.lines) != 1 || s.looked != outsideLeast {
@@ -187,10 +190,14 @@ func TestWhoHoldsItIsFoundHoweverBusyTheMachineIs(t *testing.T) {
 	p := newOutsider(t)
 	p.does("open", "rw", path)
 	p.does("ofd", "exclusive") // of which /proc/locks names nobody
-	s := &search{id: f.ID, ours: []int32{int32(os.Getpid())}, deadline: time.Now().Add(-time.Hour), buf: make([]byte, outsideFdinfo)}
-	must(t, s.look())
-	if len(s.holders) != 1 || s.holders[0].PID != int32(p.pid()) {
-		t.Errorf("got %+v, want pid %d", s.holders, p.pid())
+	s := newSearch(f.ID, enoughTime, os.Getpid())
+	must(t, s.readLocks())
+	must(t, s.keepDevice())
+	s.deadline = time.Time{}
+	s.askNamed()
+	s.askAll()
+	if s.looked < outsideLeast && (len(s.holders) != 1 || s.holders[0].PID != int32(p.pid())) {
+		t.Errorf("got %+v, want pid %d; looked at %d", s.holders, p.pid(), s.looked)
 	}
 }
 
@@ -217,7 +224,9 @@ func TestHolderThatCannotBeFoundIsStillSomebody(t *testing.T) {
 	must(t, unix.Stat(path, &st))
 	f := open(t, newOpener(t, path), path)
 	must(t, f.TryLock(Exclusive))
-	s := &search{id: f.ID, ours: []int32{int32(os.Getpid())}, deadline: time.Now().Add(outsideClock), buf: make([]byte, outsideFdinfo)}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s := newSearch(f.ID, enoughTime, os.Getpid())
 	must(t, s.readLocks())
 	must(t, s.keepDevice())
 	s.askNamed()
