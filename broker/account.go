@@ -12,7 +12,7 @@ const (
 	rootConnections = 16              // of connections_all, and descriptors: reserved for root, so that no user can lock the administrator out
 	openWait        = 2 * time.Second // for a slot to open files in, or to answer a list in
 	listsUID        = 4               // lists being answered to one uid: each is in memory until its client has read it
-	slowUID         = 128             // requests on file systems that may hang: of each uid,
+	slowUID         = 128             // requests, and ends of holds, on file systems that may hang: of each uid,
 	slowAll         = 1024            // and all: each may be a thread that hangs, and the runtime ends the process at 10,000
 )
 
@@ -24,6 +24,7 @@ type account struct {
 	opens  slots        // one for each open in progress
 	lists  slots        // one for each list being answered
 	slow   slots        // one for each request on a file system that may hang
+	ends   slots        // one for each hold there that is being let go of
 	looks  slots        // one for each look through a bundle
 	parted atomic.Bool  // the uid has no connection: whoever gives back the last of it has the account forgotten
 
@@ -31,6 +32,7 @@ type account struct {
 	connections int
 	early       int // without a first frame
 	leaseWaits  int // requests that wait for a file lease to end, and so are in no queue of the table
+	endings     int // holds that are let go of where that may hang, or wait for a slot to be
 }
 
 func newAccount(uid uint32, l authz.Limits) *account {
@@ -38,26 +40,44 @@ func newAccount(uid uint32, l authz.Limits) *account {
 	a.opens.set(l.Opens)
 	a.lists.set(listsUID)
 	a.slow.set(slowUID)
+	a.ends.set(slowUID)
 	a.looks.set(looksUID)
 	return a
 }
 
 // idle reports whether nothing is counted any more. The caller holds Broker.mu.
 func (a *account) idle() bool {
-	return a.connections == 0 && a.leaseWaits == 0 && a.opens.inUse() == 0 && a.slow.inUse() == 0 && a.looks.inUse() == 0 && a.lists.inUse() == 0
+	return a.connections == 0 && a.leaseWaits == 0 && a.endings == 0 && a.opens.inUse() == 0 && a.slow.inUse() == 0 && a.ends.inUse() == 0 && a.looks.inUse() == 0 && a.lists.inUse() == 0
 }
 
 // gates bounds the work in progress over all uids.
 type gates struct {
 	opens slots
 	slow  slots
+	ends  slots
 	looks slots
 }
 
 func (g *gates) set(l authz.Limits) {
 	g.opens.set(l.OpensAll)
 	g.slow.set(slowAll)
+	g.ends.set(slowAll)
 	g.looks.set(looksAll)
+}
+
+// enter takes a slot of the uid's and one of everybody's, waiting for each at most wait (0: for ever); false if there was none, or ctx ended.
+func (a *account) enter(ctx context.Context, b *Broker, own, all *slots, wait time.Duration) bool {
+	if acquireBoth(ctx, own, all, wait) {
+		return true
+	}
+	b.gaveBack(a)
+	return false
+}
+
+func (a *account) leave(b *Broker, own, all *slots) {
+	all.release()
+	own.release()
+	b.gaveBack(a)
 }
 
 // enterOpen waits for a slot to open files in, at most openWait for each of the two; false if there was none.
@@ -66,36 +86,32 @@ func (a *account) enterOpen(ctx context.Context, b *Broker) bool {
 	if a.uid == 0 {
 		return a.opens.acquire(ctx, b.times.open)
 	}
-	if acquireBoth(ctx, &a.opens, &b.gates.opens, b.times.open) {
-		return true
-	}
-	b.gaveBack(a)
-	return false
+	return a.enter(ctx, b, &a.opens, &b.gates.opens, b.times.open)
 }
 
 func (a *account) leaveOpen(b *Broker) {
-	if a.uid != 0 {
-		b.gates.opens.release()
+	if a.uid == 0 {
+		a.opens.release()
+		b.gaveBack(a)
+		return
 	}
-	a.opens.release()
-	b.gaveBack(a)
+	a.leave(b, &a.opens, &b.gates.opens)
 }
 
 // enterSlow takes a slot for a request that may hang. While there is none, the session's goroutine waits here, and so
 // its connection is not read.
 func (a *account) enterSlow(ctx context.Context, b *Broker) bool {
-	if acquireBoth(ctx, &a.slow, &b.gates.slow, 0) {
-		return true
-	}
-	b.gaveBack(a)
-	return false
+	return a.enter(ctx, b, &a.slow, &b.gates.slow, 0)
 }
 
-func (a *account) leaveSlow(b *Broker) {
-	b.gates.slow.release()
-	a.slow.release()
-	b.gaveBack(a)
+func (a *account) leaveSlow(b *Broker) { a.leave(b, &a.slow, &b.gates.slow) }
+
+// enterEnd takes a slot for the end of a hold that may hang.
+func (a *account) enterEnd(ctx context.Context, b *Broker) bool {
+	return a.enter(ctx, b, &a.ends, &b.gates.ends, 0)
 }
+
+func (a *account) leaveEnd(b *Broker) { a.leave(b, &a.ends, &b.gates.ends) }
 
 // enterList waits for a slot to answer a list in, at most openWait; false if there was none.
 func (a *account) enterList(ctx context.Context, b *Broker) bool {
@@ -105,6 +121,17 @@ func (a *account) enterList(ctx context.Context, b *Broker) bool {
 func (a *account) leaveList(b *Broker) {
 	a.lists.release()
 	b.gaveBack(a)
+}
+
+// accountOf gives the account of a uid, which it may get by that. The caller holds mu.
+func (b *Broker) accountOf(uid uint32) *account {
+	a := b.accounts[uid]
+	if a == nil {
+		a = newAccount(uid, b.limits())
+		a.parted.Store(true)
+		b.accounts[uid] = a
+	}
+	return a
 }
 
 // gaveBack has an account forgotten if what has just been given back was the last of it.

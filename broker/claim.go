@@ -131,11 +131,11 @@ func (b *Broker) waitOutside(ctx context.Context, r *request, busy int) []event 
 		busy, err := b.lockWhenFree(waiting, r, busy)
 		switch {
 		case err == nil:
-			b.runFor(ctx, r, b.lookAgain(ctx, r))
+			b.inSlot(ctx, r, func() []event { return b.lookAgain(ctx, r) })
 		case err == errReplaced:
-			b.runAll(ctx, b.follow(ctx, r))
+			b.inSlot(ctx, r, func() []event { return b.follow(ctx, r) })
 		case err == errAnew:
-			b.runFor(ctx, r, []event{{c: r.claim, v: pending}})
+			b.runAll(ctx, []event{{c: r.claim, v: pending}})
 		case waiting.Err() != nil:
 			b.giveUp(ctx, r, wire.CodeShutdown)
 		default:
@@ -184,27 +184,29 @@ func (b *Broker) lockWhenFree(ctx context.Context, r *request, busy int) (last i
 		b.mu.Unlock()
 		var failed error
 		err := b.waiter.Wait(ctx, r.files[at], func() bool {
-			may, anew := b.mayTry(r)
-			switch {
-			case anew != nil:
-				failed = anew
-				return true
-			case !may:
-				r.park() // its own worker: nobody else parks what is being claimed
-				return false
-			}
-			if busy, failed = r.lockFiles(); failed == nil || busy != at || !errors.Is(failed, flock.ErrBusy) {
-				if errors.Is(failed, flock.ErrReopen) {
-					failed = errReplaced
+			return b.tryInSlot(ctx, r, func() bool {
+				may, anew := b.mayTry(r)
+				switch {
+				case anew != nil:
+					failed = anew
+					return true
+				case !may:
+					r.park() // its own worker: nobody else parks what is being claimed
+					return false
 				}
-				return true
-			}
-			if f := r.files[at]; !f.Network {
-				if same, err := r.regime.opener.LeadsTo(f.Target, f.ID); err == nil && !same {
-					failed = errReplaced
+				if busy, failed = r.lockFiles(); failed == nil || busy != at || !errors.Is(failed, flock.ErrBusy) {
+					if errors.Is(failed, flock.ErrReopen) {
+						failed = errReplaced
+					}
+					return true
 				}
-			}
-			return failed == errReplaced
+				if f := r.files[at]; !f.Network {
+					if same, err := r.regime.opener.LeadsTo(f.Target, f.ID); err == nil && !same {
+						failed = errReplaced
+					}
+				}
+				return failed == errReplaced
+			})
 		})
 		switch {
 		case err != nil:

@@ -47,7 +47,7 @@ func (b *Broker) finishEnd(ctx context.Context, taken []*hold, say func(h *hold,
 			local = append(local, h)
 			continue
 		}
-		b.work.Go(func() {
+		b.endApart(ctx, h.uid, func() {
 			evs, seq := b.letGo([]*hold{h}, say)
 			b.commit(seq)
 			b.runAll(ctx, evs)

@@ -34,7 +34,7 @@ const maxDisturbed = 8
 // The bundle was not open a moment ago, or the guard would be told in vain, and a Mac that works be disturbed each time that we
 // look. Who has opened it since is found by asking again, when he would be refused.
 func (b *Broker) guardApart(ctx context.Context, r *request) []event {
-	b.work.Go(func() { b.runAll(ctx, b.guardFiles(ctx, r)) })
+	b.apart(ctx, r, func() []event { return b.guardFiles(ctx, r) })
 	return nil
 }
 
@@ -127,7 +127,10 @@ func (b *Broker) guardEach(ctx context.Context, r *request, conn *guard.Conn) (a
 	}
 	turn := acct.opens.acquire(ctx, b.times.open)
 	if turn {
-		defer acct.opens.release()
+		defer func() {
+			acct.opens.release()
+			b.gaveBack(acct)
+		}()
 	}
 	for i, f := range r.files {
 		if !f.Bundle || f.Network || r.covered[i] {

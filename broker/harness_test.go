@@ -81,7 +81,7 @@ func (r *rig) start() {
 	// take longer than 2 s. A client that does not read is waited for at the end of many.
 	config := Config{
 		Policy: policy, Logger: hclog.NewNullLogger(), Version: "test", Reload: r.policy,
-		frames: frameTimes{patience, patience, patience}, times: times{open: patience, write: writeDeadline, guard: patience, paused: patience},
+		frames: frameTimes{patience, patience, patience}, times: times{open: patience, write: writeDeadline, guard: patience, paused: patience, server: patience},
 	}
 	if r.alter != nil {
 		r.alter(&logs, &config)

@@ -124,11 +124,11 @@ func (b *Broker) awaitIdle(ctx context.Context, r *request, busy int) []event {
 		switch {
 		case err == nil:
 			keeper.Step("grant.locked")
-			b.runFor(ctx, r, b.lookAgain(ctx, r))
+			b.inSlot(ctx, r, func() []event { return b.lookAgain(ctx, r) })
 		case err == errReplaced:
-			b.runAll(ctx, b.follow(ctx, r))
+			b.inSlot(ctx, r, func() []event { return b.follow(ctx, r) })
 		case err == errAnew:
-			b.runFor(ctx, r, []event{{c: r.claim, v: pending}})
+			b.runAll(ctx, []event{{c: r.claim, v: pending}})
 		case waiting.Err() != nil && (ended || ctx.Err() != nil):
 			b.giveUp(ctx, r, wire.CodeShutdown)
 		default:

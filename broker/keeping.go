@@ -274,7 +274,7 @@ func (b *Broker) pauseForKeeper(ctx context.Context, r *request) []event {
 			}
 		}
 		if waiting.Err() == nil {
-			b.runFor(ctx, r, b.lookAgain(ctx, r))
+			b.inSlot(ctx, r, func() []event { return b.lookAgain(ctx, r) })
 			return
 		}
 		r.unlockFiles(len(r.files))

@@ -81,7 +81,5 @@ func (b *Broker) restFromLooks(ctx context.Context, uid uint32, patience time.Du
 }
 
 func (b *Broker) leaveLook(a *account) {
-	b.gates.looks.release()
-	a.looks.release()
-	b.gaveBack(a)
+	a.leave(b, &a.looks, &b.gates.looks)
 }

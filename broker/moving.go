@@ -92,14 +92,7 @@ func (b *Broker) act(ctx context.Context, e event, mine *request) []event {
 	switch e.v {
 	case pending:
 		if r != mine && r.network() {
-			b.work.Go(func() {
-				if !r.s.acct.enterSlow(ctx, b) {
-					b.giveUp(ctx, r, wire.CodeShutdown)
-					return
-				}
-				defer r.s.acct.leaveSlow(b)
-				b.runFor(ctx, r, b.claim(ctx, r))
-			})
+			b.apart(ctx, r, func() []event { return b.claim(ctx, r) })
 			return nil
 		}
 		return b.claim(ctx, r)

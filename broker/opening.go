@@ -121,7 +121,7 @@ func (b *Broker) waitForOpen(ctx context.Context, r *request) {
 		b.mu.Unlock()
 		switch {
 		case err == nil:
-			b.runFor(ctx, r, b.enter(ctx, r))
+			b.inSlot(ctx, r, func() []event { return b.enter(ctx, r) })
 		case waiting.Err() != nil:
 			b.giveUp(ctx, r, wire.CodeShutdown)
 		default:
@@ -134,8 +134,10 @@ func (b *Broker) waitForOpen(ctx context.Context, r *request) {
 func (b *Broker) retryOpen(ctx context.Context, r *request) error {
 	var last error
 	err := b.waiter.Wait(ctx, nil, func() bool {
-		r.files, r.slot, last = b.openFiles(ctx, r)
-		return !errors.Is(last, flock.ErrBusy) && !errors.Is(last, errTooManyOpens) && !isShortage(last)
+		return b.tryInSlot(ctx, r, func() bool {
+			r.files, r.slot, last = b.openFiles(ctx, r)
+			return !errors.Is(last, flock.ErrBusy) && !errors.Is(last, errTooManyOpens) && !isShortage(last)
+		})
 	})
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ func (r *request) asksQuiet() bool {
 
 // lookForQuiet is the last look before a grant, with the kernel's locks in hand.
 func (b *Broker) lookForQuiet(ctx context.Context, r *request) []event {
-	b.work.Go(func() { b.runFor(ctx, r, b.whenQuiet(ctx, r)) })
+	b.apart(ctx, r, func() []event { return b.whenQuiet(ctx, r) })
 	return nil
 }
 
@@ -88,6 +88,10 @@ func (b *Broker) whenQuiet(ctx context.Context, r *request) []event {
 		return b.notHeard(ctx, r, err)
 	case r.msg.Wait == wire.NonBlock:
 		return b.refuse(r, &wire.Error{Code: wire.CodeBusy, Path: n.path, Text: n.words(b.now())})
+	}
+	if r.network() { // it may be long, and is not to take a slot
+		b.work.Go(func() { b.runAll(ctx, b.awaitQuiet(ctx, r, n)) })
+		return nil
 	}
 	return b.awaitQuiet(ctx, r, n)
 }
@@ -116,7 +120,7 @@ func (b *Broker) beginLooking(ctx context.Context, r *request) (context.Context,
 // notHeard goes on with a claim for a bundle that could not be looked through.
 func (b *Broker) notHeard(ctx context.Context, r *request, err error) []event {
 	if errors.Is(err, flock.ErrReopen) { // replaced
-		return b.follow(ctx, r)
+		return b.followApart(ctx, r)
 	}
 	return b.refuse(r, b.openRefusal(r, err))
 }

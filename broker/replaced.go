@@ -41,7 +41,7 @@ func (b *Broker) lookAgain(ctx context.Context, r *request) []event {
 // followApart is follow in a goroutine of its own: opening may have to wait for a slot, and whose lock set this claim free
 // must not wait with it.
 func (b *Broker) followApart(ctx context.Context, r *request) []event {
-	b.work.Go(func() { b.runAll(ctx, b.follow(ctx, r)) })
+	b.apart(ctx, r, func() []event { return b.follow(ctx, r) })
 	return nil
 }
 

@@ -124,11 +124,6 @@ func (r *request) keys() []key {
 
 func keyOf(id flock.ID) key { return key{dev: id.Dev, ino: id.Ino} }
 
-// network reports whether a lock call on one of the files may hang.
-func (r *request) network() bool {
-	return slices.ContainsFunc(r.files, func(f *flock.File) bool { return f.Network })
-}
-
 // closeFiles lets go of every descriptor that did not become a hold.
 func (r *request) closeFiles() {
 	r.parked()

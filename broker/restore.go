@@ -35,6 +35,7 @@ type restoring struct {
 	known    map[uint64]struct{} // live by the log, and not dealt with yet
 	fresh    []*hold             // that the keeper does not have
 	last     uint64              // number of the last record
+	silent   map[uint64]int      // files that have not been claimed in time, by st_dev as it was
 	failed   error               // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
 }
 
@@ -71,7 +72,7 @@ func (b *Broker) restoreAll(c *Config) (fresh []*hold, err error) {
 	state := b.log.Replayed()
 	x := &restoring{
 		Broker: b, past: c.Past, whole: b.log.Whole(), sameBoot: c.BootID != "" && state.BootID() == c.BootID,
-		began: b.boot(), known: map[uint64]struct{}{}, last: b.append(&policy),
+		began: b.boot(), known: map[uint64]struct{}{}, silent: map[uint64]int{}, last: b.append(&policy),
 	}
 	x.idle = x.sinceLast()
 	for _, l := range state.Lost() {

@@ -136,12 +136,21 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 // restsOnIdle reports whether nobody else had the file open when it was granted.
 func restsOnIdle(g *audit.Record) bool { return slices.Contains(g.Rests, wire.RestIdle.Names()[0]) }
 
-// networkPatience is how long one hold on a network file system may keep lockerd from starting.
-const networkPatience = 5 * time.Second
+// A server may be down since before, and nobody is served until all old holds are dealt with. So networkPatience is how long one on a network
+// file system may keep lockerd from starting. Where so many have done so in vain, each further one is given a moment, in which a server
+// that answers at all has answered. Each that does not answer has a thread of its own, see slow.go, so there is an end to that as well.
+const (
+	networkPatience  = 5 * time.Second
+	networkPatiences = 3
+	networkMoment    = 20 * time.Millisecond
+	networkSilent    = 256 // of one file system
+)
+
+const noAnswer = "its file system does not answer"
 
 // lockAgain opens and locks the file of an old hold, or says in words why it cannot; err is the cause, if there is one.
-func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, text string, err error) {
-	opener := b.rules.Load().opener
+func (x *restoring) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, text string, err error) {
+	opener := x.rules.Load().opener
 	try := func() (*flock.File, string, error) {
 		f, err := opener.Open(g.Path, w)
 		if err != nil {
@@ -160,28 +169,41 @@ func (b *Broker) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, text s
 	if !opener.Network(g.Path) {
 		return try()
 	}
+	return x.within(g.Dev, try)
+}
+
+// within is what try gives for a file of a network file system, or that it has not answered; a lock that it gives too late is let go of.
+func (x *restoring) within(dev uint64, try func() (*flock.File, string, error)) (f *flock.File, text string, err error) {
+	if x.silent[dev] >= networkSilent {
+		return nil, noAnswer, nil
+	}
 	type result struct {
 		f    *flock.File
 		text string
 		err  error
 	}
 	done := make(chan result, 1)
-	b.work.Go(func() { // may hang for as long as a server does not answer
+	x.work.Go(func() {
 		f, text, err := try()
 		done <- result{f, text, err}
 	})
-	over := time.NewTimer(networkPatience)
+	patience := x.times.server
+	if x.silent[dev] >= networkPatiences {
+		patience = networkMoment
+	}
+	over := time.NewTimer(patience)
 	defer over.Stop()
 	select {
 	case r := <-done:
 		return r.f, r.text, r.err
 	case <-over.C:
-		b.work.Go(func() {
+		x.silent[dev]++
+		x.work.Go(func() {
 			if r := <-done; r.f != nil {
 				r.f.Unlock()
 				r.f.Close()
 			}
 		})
-		return nil, "its file system does not answer", nil
+		return nil, noAnswer, nil
 	}
 }

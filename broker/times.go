@@ -8,6 +8,7 @@ type times struct {
 	write  time.Duration // see writeDeadline
 	guard  time.Duration // see guardPatience
 	paused time.Duration // see pausedNonBlock
+	server time.Duration // see networkPatience
 }
 
-var theTimes = times{open: openWait, write: writeDeadline, guard: guardPatience, paused: pausedNonBlock}
+var theTimes = times{open: openWait, write: writeDeadline, guard: guardPatience, paused: pausedNonBlock, server: networkPatience}
