@@ -23,6 +23,7 @@ const triedAtMost = 5 * time.Second
 
 // upgrade is how far one is.
 type upgrade struct {
+	trial   programID  // of what is or was tried
 	tried   chan error // what came of trying the new program; nil: none is being tried
 	ready   bool       // it works: it takes our place as soon as nothing can get lost by that
 	replace int        // pid of the broker that the program before this one started; 0: there is none any more
@@ -43,9 +44,28 @@ func (s *supervisor) beginUpgrade() {
 		return
 	}
 	s.logger.Info("upgrade: trying the program that is installed now", "program", s.self)
+	u.trial = programAt(s.self)
 	tried := make(chan error, 1) // so that it ends though the loop has ended
 	u.tried = tried
 	go func() { tried <- tryProgram(s.self, s.o) }()
+}
+
+// programID tells a program from one that was installed after it, in its place or over it. Zero: there is none.
+type programID struct {
+	dev, ino         uint64
+	size             int64
+	changed, written unix.Timespec
+}
+
+// programAt gives what is at a path now.
+//
+// Privileged: looks at the program that is where ours was.
+func programAt(path string) programID {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return programID{} // who runs it is told why
+	}
+	return programID{st.Dev, st.Ino, st.Size, st.Ctim, st.Mtim}
 }
 
 // tryProgram finds out whether a program is a lockerd that would start.
@@ -107,6 +127,11 @@ func (s *supervisor) goOnUpgrading() {
 			return
 		}
 		u.ready = false
+		if errors.Is(err, errAnother) {
+			s.manager.say("READY=1")
+			s.beginUpgrade()
+			return
+		}
 		s.logger.Error("upgrade failed, everything stays as it is", "error", err)
 		s.manager.say("READY=1")
 		s.upgradeAgain()
@@ -151,7 +176,10 @@ var heeded = []os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR2}
 // errSignalled says that a signal came which the new program would not see.
 var errSignalled = errors.New("a signal came first")
 
-// runInPlace is execve(2), unless there is a signal to heed before.
+// errAnother says that what is installed now is not what was tried.
+var errAnother = errors.New("another program has been installed since this one was tried")
+
+// runInPlace is execve(2), unless there is a signal to heed before, or the program is not the one that was tried.
 //
 // Privileged: as tryProgram.
 func (s *supervisor) runInPlace(env []string) error {
@@ -166,6 +194,9 @@ func (s *supervisor) runInPlace(env []string) error {
 	signal.Stop(s.signals)
 	if len(s.signals) > 0 {
 		return errSignalled
+	}
+	if programAt(s.self) != s.upgrade.trial {
+		return errAnother
 	}
 	return fmt.Errorf("run %s: %w", s.self, unix.Exec(s.self, os.Args, env))
 }

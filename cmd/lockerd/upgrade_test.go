@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,6 +89,43 @@ func TestAnUpgradeSwallowsNoSignal(t *testing.T) {
 		}
 		if got := <-s.signals; got != sig {
 			t.Errorf("%v came after %v", got, sig)
+		}
+	}
+}
+
+// What is installed between the trial and the take-over is tried first.
+func TestOnlyTheProgramThatWasTriedTakesOver(t *testing.T) {
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { // not executable: to have been run is to be refused that
+			t.Fatal(err)
+		}
+	}
+	for name, install := range map[string]func(self string) error{
+		"nothing": func(string) error { return nil },
+		"renamed over it": func(self string) error {
+			write(self+".new", "tried")
+			return os.Rename(self+".new", self)
+		},
+		"written over it": func(self string) error {
+			write(self, "other")
+			return os.Chtimes(self, time.Time{}, time.Unix(1, 0))
+		},
+		"removed": os.Remove,
+	} {
+		s := &supervisor{signals: make(chan os.Signal, 16), self: filepath.Join(t.TempDir(), "lockerd")}
+		signal.Notify(s.signals, heeded...)
+		defer signal.Stop(s.signals)
+		write(s.self, "tried")
+		s.upgrade.trial = programAt(s.self)
+		if err := install(s.self); err != nil {
+			t.Fatal(err)
+		}
+		want := errAnother
+		if name == "nothing" {
+			want = os.ErrPermission
+		}
+		if err := s.runInPlace(nil); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
 		}
 	}
 }
