@@ -2,7 +2,10 @@ package locker_test
 
 import (
 	"os"
+	"os/signal"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMain lets the test binary play other programs for itself.
@@ -12,6 +15,12 @@ func TestMain(m *testing.M) {
 	}
 	if play() { // a program that a script runs
 		return
+	}
+	// Whoever started us may have had these ignored, which is inherited (nohup(1), "&" without job control); what we start is interrupted.
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s) // heard, and not heeded, by us
+		}
 	}
 	os.Exit(m.Run())
 }
