@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	// Whoever started us may have had these ignored, which is inherited (nohup(1), "&" without job control); what we start is interrupted.
-	for _, s := range []os.Signal{unix.SIGINT, unix.SIGHUP} {
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGHUP} {
 		if signal.Ignored(s) {
 			signal.Notify(make(chan os.Signal, 1), s) // heard, and not heeded, by us
 		}

@@ -74,7 +74,11 @@ func (b *Broker) meet(conn *net.UnixConn) *session {
 	b.mu.Lock()
 	text := b.roomFor(peer.UID, l)
 	if text == "" {
-		a := b.accountOf(peer.UID)
+		a := b.accounts[peer.UID]
+		if a == nil {
+			a = newAccount(peer.UID, l)
+			b.accounts[peer.UID] = a
+		}
 		a.connections++
 		a.parted.Store(false)
 		s.hurried = a.early >= l.ConnectionsEarly || b.early >= l.ConnectionsEarlyAll

@@ -12,8 +12,10 @@ const (
 	rootConnections = 16              // of connections_all, and descriptors: reserved for root, so that no user can lock the administrator out
 	openWait        = 2 * time.Second // for a slot to open files in, or to answer a list in
 	listsUID        = 4               // lists being answered to one uid: each is in memory until its client has read it
-	slowUID         = 128             // requests, and ends of holds, on file systems that may hang: of each uid,
-	slowAll         = 1024            // and all: each may be a thread that hangs, and the runtime ends the process at 10,000
+	slowUID         = 128             // requests on file systems that may hang: of each uid,
+	slowAll         = 1024            // and all: each may be a thread that hangs, see slow.go
+	endsDev         = 128             // files that are let go of there: of each file system,
+	endsAll         = 1024            // and all
 )
 
 // account is what one uid uses by its connections. It exists while the uid has one, or uses something: work may outlive the last
@@ -24,7 +26,6 @@ type account struct {
 	opens  slots        // one for each open in progress
 	lists  slots        // one for each list being answered
 	slow   slots        // one for each request on a file system that may hang
-	ends   slots        // one for each hold there that is being let go of
 	looks  slots        // one for each look through a bundle
 	parted atomic.Bool  // the uid has no connection: whoever gives back the last of it has the account forgotten
 
@@ -32,7 +33,6 @@ type account struct {
 	connections int
 	early       int // without a first frame
 	leaseWaits  int // requests that wait for a file lease to end, and so are in no queue of the table
-	endings     int // holds that are let go of where that may hang, or wait for a slot to be
 }
 
 func newAccount(uid uint32, l authz.Limits) *account {
@@ -40,14 +40,13 @@ func newAccount(uid uint32, l authz.Limits) *account {
 	a.opens.set(l.Opens)
 	a.lists.set(listsUID)
 	a.slow.set(slowUID)
-	a.ends.set(slowUID)
 	a.looks.set(looksUID)
 	return a
 }
 
 // idle reports whether nothing is counted any more. The caller holds Broker.mu.
 func (a *account) idle() bool {
-	return a.connections == 0 && a.leaseWaits == 0 && a.endings == 0 && a.opens.inUse() == 0 && a.slow.inUse() == 0 && a.ends.inUse() == 0 && a.looks.inUse() == 0 && a.lists.inUse() == 0
+	return a.connections == 0 && a.leaseWaits == 0 && a.opens.inUse() == 0 && a.slow.inUse() == 0 && a.looks.inUse() == 0 && a.lists.inUse() == 0
 }
 
 // gates bounds the work in progress over all uids.
@@ -61,7 +60,7 @@ type gates struct {
 func (g *gates) set(l authz.Limits) {
 	g.opens.set(l.OpensAll)
 	g.slow.set(slowAll)
-	g.ends.set(slowAll)
+	g.ends.set(endsAll)
 	g.looks.set(looksAll)
 }
 
@@ -106,13 +105,6 @@ func (a *account) enterSlow(ctx context.Context, b *Broker) bool {
 
 func (a *account) leaveSlow(b *Broker) { a.leave(b, &a.slow, &b.gates.slow) }
 
-// enterEnd takes a slot for the end of a hold that may hang.
-func (a *account) enterEnd(ctx context.Context, b *Broker) bool {
-	return a.enter(ctx, b, &a.ends, &b.gates.ends, 0)
-}
-
-func (a *account) leaveEnd(b *Broker) { a.leave(b, &a.ends, &b.gates.ends) }
-
 // enterList waits for a slot to answer a list in, at most openWait; false if there was none.
 func (a *account) enterList(ctx context.Context, b *Broker) bool {
 	return a.lists.acquire(ctx, b.times.open)
@@ -121,17 +113,6 @@ func (a *account) enterList(ctx context.Context, b *Broker) bool {
 func (a *account) leaveList(b *Broker) {
 	a.lists.release()
 	b.gaveBack(a)
-}
-
-// accountOf gives the account of a uid, which it may get by that. The caller holds mu.
-func (b *Broker) accountOf(uid uint32) *account {
-	a := b.accounts[uid]
-	if a == nil {
-		a = newAccount(uid, b.limits())
-		a.parted.Store(true)
-		b.accounts[uid] = a
-	}
-	return a
 }
 
 // gaveBack has an account forgotten if what has just been given back was the last of it.

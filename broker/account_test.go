@@ -37,10 +37,6 @@ func TestAnAccountGoesWithTheLastOfItsWork(t *testing.T) {
 			func(ctx context.Context, a *account) bool { return a.enterSlow(ctx, b) },
 			func(a *account) { a.leaveSlow(b) }, &b.gates.slow,
 		},
-		"the end of what may hang": {
-			func(ctx context.Context, a *account) bool { return a.enterEnd(ctx, b) },
-			func(a *account) { a.leaveEnd(b) }, &b.gates.ends,
-		},
 		"a look": {
 			func(ctx context.Context, a *account) bool { return b.enterLook(ctx, a, time.Minute) },
 			func(a *account) { b.leaveLook(a) }, &b.gates.looks,

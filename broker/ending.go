@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 
 	"locker/audit"
 	"locker/authz"
@@ -41,13 +42,9 @@ func (b *Broker) beginEnd(holds []*hold) []*hold {
 // Holds on network file systems, where letting go may hang, end on their own, later: whose lease ends there must not
 // stop the clock for everybody else.
 func (b *Broker) finishEnd(ctx context.Context, taken []*hold, say func(h *hold, r *audit.Record)) (evs []event, seq uint64) {
-	local := taken[:0:0]
-	for _, h := range taken {
-		if !h.info.network() {
-			local = append(local, h)
-			continue
-		}
-		b.endApart(ctx, h.uid, func() {
+	network, local := apartFrom(taken)
+	for _, h := range network {
+		b.endApart(ctx, h.key.dev, func() {
 			evs, seq := b.letGo([]*hold{h}, say)
 			b.commit(seq)
 			b.runAll(ctx, evs)
@@ -125,27 +122,36 @@ func (b *Broker) unlock(ctx context.Context, s *session, id uint32, m *wire.Unlo
 	taken := b.beginEnd(found)
 	cleared := b.clearLost(s, m, answer)
 	b.mu.Unlock()
+	say := func(h *hold, r *audit.Record) {
+		who.sign(r)
+		r.Event = audit.EventRelease
+	}
+	network, local := apartFrom(taken)
+	evs, seq := b.letGo(local, say)
+	b.run(ctx, evs)
+	seq = max(seq, cleared)
 	finish := func() {
-		evs, seq := b.letGo(taken, func(h *hold, r *audit.Record) {
-			who.sign(r)
-			r.Event = audit.EventRelease
-		})
-		b.run(ctx, evs)
-		if cleared > seq {
-			seq = cleared
-		}
 		b.commit(seq)
 		keeper.Step("release.written")
 		s.send(id, answer)
 		keeper.Step("release.answered")
 	}
-	if slices.ContainsFunc(taken, func(h *hold) bool { return h.info.network() }) {
-		if s.acct.enterSlow(ctx, b) {
-			b.work.Go(func() { defer s.acct.leaveSlow(b); finish() })
-			return
-		}
+	if len(network) == 0 {
+		finish()
+		return
 	}
-	finish()
+	var left atomic.Int32 // who lets go of the last one answers
+	left.Store(int32(len(network)))
+	for _, h := range network {
+		b.endApart(ctx, h.key.dev, func() {
+			evs, seq := b.letGo([]*hold{h}, say)
+			b.commit(seq)
+			if left.Add(-1) == 0 {
+				finish()
+			}
+			b.runAll(ctx, evs)
+		})
+	}
 }
 
 // selectOwn finds the holds that an Unlock names. The caller holds mu.

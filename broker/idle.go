@@ -115,7 +115,12 @@ func (b *Broker) awaitIdle(ctx context.Context, r *request, busy int) []event {
 		ended := r.ended != 0
 		b.mu.Unlock()
 		if err != nil && errors.Is(err, waiting.Err()) && !ended && ctx.Err() == nil {
-			busy, err = r.lockFiles() // the hint may have been lost: one look at the end
+			stoppable, cancel := b.stoppable(ctx, r)
+			defer cancel()
+			if !b.tryInSlot(stoppable, r, func() bool { busy, err = r.lockFiles(); return true }) { // the hint may have been lost: one look at the end
+				b.giveUp(ctx, r, wire.CodeShutdown)
+				return
+			}
 			if errors.Is(err, flock.ErrBusy) {
 				b.runAll(ctx, b.busyOutside(ctx, r, busy))
 				return

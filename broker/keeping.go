@@ -277,7 +277,11 @@ func (b *Broker) pauseForKeeper(ctx context.Context, r *request) []event {
 			b.inSlot(ctx, r, func() []event { return b.lookAgain(ctx, r) })
 			return
 		}
-		r.unlockFiles(len(r.files))
+		if r.mayHang() {
+			r.liftAll() // its files are closed apart
+		} else {
+			r.unlockFiles(len(r.files))
+		}
 		b.giveUp(ctx, r, wire.CodeUnavailable)
 	})
 	return nil

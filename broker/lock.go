@@ -42,8 +42,12 @@ func (b *Broker) lock(ctx context.Context, s *session, id uint32, m *wire.Lock) 
 	}
 	if slices.ContainsFunc(m.Paths, r.regime.opener.Network) {
 		// Opening and locking there can hang beyond SIGKILL: never in the session's own goroutine.
-		if !s.acct.enterSlow(ctx, b) {
-			b.giveUp(ctx, r, wire.CodeShutdown)
+		if !s.acct.enterSlow(s.alive, b) {
+			code := wire.CodeCanceled // its client has died
+			if ctx.Err() != nil {
+				code = wire.CodeShutdown
+			}
+			b.giveUp(ctx, r, code)
 			return
 		}
 		b.work.Go(func() {

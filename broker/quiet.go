@@ -73,7 +73,7 @@ func (b *Broker) lookForQuiet(ctx context.Context, r *request) []event {
 }
 
 func (b *Broker) whenQuiet(ctx context.Context, r *request) []event {
-	looking, cancel := b.beginLooking(ctx, r)
+	looking, cancel := b.stoppable(ctx, r)
 	defer cancel()
 	n, err := b.lookLast(looking, r)
 	if err == nil && n == nil {
@@ -89,7 +89,7 @@ func (b *Broker) whenQuiet(ctx context.Context, r *request) []event {
 	case r.msg.Wait == wire.NonBlock:
 		return b.refuse(r, &wire.Error{Code: wire.CodeBusy, Path: n.path, Text: n.words(b.now())})
 	}
-	if r.network() { // it may be long, and is not to take a slot
+	if r.mayHang() { // it may be long, and is not to take a slot
 		b.work.Go(func() { b.runAll(ctx, b.awaitQuiet(ctx, r, n)) })
 		return nil
 	}
@@ -106,17 +106,6 @@ func (b *Broker) lookLast(ctx context.Context, r *request) (*noise, error) {
 	return b.listen(ctx, r, lastPatience)
 }
 
-// beginLooking gives the context of a look, which ends with the request.
-func (b *Broker) beginLooking(ctx context.Context, r *request) (context.Context, context.CancelFunc) {
-	looking, cancel := context.WithCancel(ctx)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if r.cancel = cancel; r.ended != 0 {
-		cancel()
-	}
-	return looking, cancel
-}
-
 // notHeard goes on with a claim for a bundle that could not be looked through.
 func (b *Broker) notHeard(ctx context.Context, r *request, err error) []event {
 	if errors.Is(err, flock.ErrReopen) { // replaced
@@ -128,7 +117,7 @@ func (b *Broker) notHeard(ctx context.Context, r *request, err error) []event {
 // awaitQuiet waits, without locks, until all bundles of the claim are quiet, and has it claimed anew. n is why they are not; nil: that is to be
 // looked up first.
 func (b *Broker) awaitQuiet(ctx context.Context, r *request, n *noise) []event {
-	waiting, cancel := b.beginLooking(ctx, r)
+	waiting, cancel := b.stoppable(ctx, r)
 	defer cancel()
 	r.park() // its own worker: nobody else parks what is being claimed
 	err := b.untilQuiet(waiting, r, n)

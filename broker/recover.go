@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"time"
@@ -255,7 +256,7 @@ func (x *restoring) letGoOf(f *flock.File) {
 		f.Close()
 	}
 	if f.Network {
-		x.work.Go(free)
+		x.endLater(context.Background(), f.ID.Dev, free)
 		return
 	}
 	free()
@@ -275,10 +276,13 @@ func tableMode(g *audit.Record) mode {
 	return exclusive
 }
 
+// noDev stands for the file systems of descriptors that nothing is asked about any more.
+const noDev = 0
+
 // closeAside is closeEntry, for which nobody waits where it may hang.
 func (x *restoring) closeAside(e keeper.Entry) {
 	if e.Lock >= 0 && x.rules.Load().opener.Network(flock.NameOf(e.Lock)) {
-		x.work.Go(func() { closeEntry(e) })
+		x.endLater(context.Background(), noDev, func() { closeEntry(e) })
 		return
 	}
 	closeEntry(e)

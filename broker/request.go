@@ -128,10 +128,15 @@ func keyOf(id flock.ID) key { return key{dev: id.Dev, ino: id.Ino} }
 func (r *request) closeFiles() {
 	r.parked()
 	for i, f := range r.files {
-		if f != nil {
+		switch {
+		case f == nil:
+			continue
+		case f.Network:
+			r.s.b.endApart(context.Background(), f.ID.Dev, func() { f.Close() })
+		default:
 			f.Close()
-			r.files[i] = nil
 		}
+		r.files[i] = nil
 	}
 }
 

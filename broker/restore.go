@@ -27,16 +27,17 @@ import (
 // restoring is what a start works with. Broker.mu is held all the time: nobody else is there yet, and append's rule is kept.
 type restoring struct {
 	*Broker
-	past     keeper.Past
-	whole    bool                // the log has lost nothing
-	sameBoot bool                // the log was last written since the machine was started
-	idle     time.Duration       // since the last record: for so long at most nobody held what is claimed again
-	began    time.Duration       // of this start, by the boot clock: no hold of an earlier run is younger
-	known    map[uint64]struct{} // live by the log, and not dealt with yet
-	fresh    []*hold             // that the keeper does not have
-	last     uint64              // number of the last record
-	silent   map[uint64]int      // files that have not been claimed in time, by st_dev as it was
-	failed   error               // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
+	past      keeper.Past
+	whole     bool                // the log has lost nothing
+	sameBoot  bool                // the log was last written since the machine was started
+	idle      time.Duration       // since the last record: for so long at most nobody held what is claimed again
+	began     time.Duration       // of this start, by the boot clock: no hold of an earlier run is younger
+	known     map[uint64]struct{} // live by the log, and not dealt with yet
+	fresh     []*hold             // that the keeper does not have
+	last      uint64              // number of the last record
+	silent    map[uint64]int      // files that have not been claimed in time, by st_dev as it was
+	silentAll int
+	failed    error // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
 }
 
 // restore is the whole start.

@@ -136,14 +136,15 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 // restsOnIdle reports whether nobody else had the file open when it was granted.
 func restsOnIdle(g *audit.Record) bool { return slices.Contains(g.Rests, wire.RestIdle.Names()[0]) }
 
-// A server may be down since before, and nobody is served until all old holds are dealt with. So networkPatience is how long one on a network
-// file system may keep lockerd from starting. Where so many have done so in vain, each further one is given a moment, in which a server
-// that answers at all has answered. Each that does not answer has a thread of its own, see slow.go, so there is an end to that as well.
+// A server may be down since before, and nobody is served until all old holds are dealt with. So the first networkPatiences that do not answer
+// may keep lockerd from starting for networkPatience each, and each further one for networkMoment; all of it stays below what a service
+// manager waits for a start (90 s). Each that does not answer has a thread of its own, see slow.go: where so many have not, no more are tried.
 const (
 	networkPatience  = 5 * time.Second
 	networkPatiences = 3
-	networkMoment    = 20 * time.Millisecond
-	networkSilent    = 256 // of one file system
+	networkMoment    = 200 * time.Millisecond
+	networkSilent    = 64  // of one file system
+	networkSilentAll = 300 // of all
 )
 
 const noAnswer = "its file system does not answer"
@@ -174,7 +175,7 @@ func (x *restoring) lockAgain(g *audit.Record, w flock.Want) (f *flock.File, tex
 
 // within is what try gives for a file of a network file system, or that it has not answered; a lock that it gives too late is let go of.
 func (x *restoring) within(dev uint64, try func() (*flock.File, string, error)) (f *flock.File, text string, err error) {
-	if x.silent[dev] >= networkSilent {
+	if x.silent[dev] >= networkSilent || x.silentAll >= networkSilentAll {
 		return nil, noAnswer, nil
 	}
 	type result struct {
@@ -188,7 +189,7 @@ func (x *restoring) within(dev uint64, try func() (*flock.File, string, error)) 
 		done <- result{f, text, err}
 	})
 	patience := x.times.server
-	if x.silent[dev] >= networkPatiences {
+	if x.silentAll >= networkPatiences {
 		patience = networkMoment
 	}
 	over := time.NewTimer(patience)
@@ -197,7 +198,13 @@ func (x *restoring) within(dev uint64, try func() (*flock.File, string, error)) 
 	case r := <-done:
 		return r.f, r.text, r.err
 	case <-over.C:
+		select {
+		case r := <-done: // at the same moment
+			return r.f, r.text, r.err
+		default:
+		}
 		x.silent[dev]++
+		x.silentAll++
 		x.work.Go(func() {
 			if r := <-done; r.f != nil {
 				r.f.Unlock()

@@ -22,17 +22,19 @@ type session struct {
 	peer    authz.Peer
 	acct    *account
 	out     outbox
-	hurried bool  // connected when too many had said nothing yet
-	who     *who  // by the session's goroutine, before the first request that needs it
-	version uint8 // of the protocol; 0 before the Hello. Written by the session's goroutine alone, before any request
-	asked   bool  // something was asked for over it. Likewise
-	resumed bool  // it goes on from a session of an earlier run. Likewise
+	hurried bool            // connected when too many had said nothing yet
+	who     *who            // by the session's goroutine, before the first request that needs it
+	version uint8           // of the protocol; 0 before the Hello. Written by the session's goroutine alone, before any request
+	asked   bool            // something was asked for over it. Likewise
+	resumed bool            // it goes on from a session of an earlier run. Likewise
+	alive   context.Context // of the session's goroutine, for what it waits for: ends when the connection is closed by us, or its process has died
 
 	// Guarded by Broker.mu.
 	requests map[uint32]*request // Lock requests without a final answer
 	away     bool                // of an earlier run, and its client has not come back: there is no connection
 	due      deadline            // then: until when it may
 	killed   string              // not "": why the broker closed the connection
+	die      context.CancelFunc  // ends alive
 	dead     bool                // the peer's process has died
 	ended    bool                // no request may enter any more
 	greeted  bool                // written by the session's goroutine alone
@@ -76,6 +78,13 @@ func (s *session) refuse(request uint32, code wire.Code, path, text string) {
 
 // serve reads and handles frames until the peer is gone or breaks the rules. The caller ends the session.
 func (s *session) serve(ctx context.Context) {
+	alive, die := context.WithCancel(ctx)
+	defer die()
+	s.b.mu.Lock()
+	if s.alive, s.die = alive, die; s.dead || s.killed != "" {
+		die()
+	}
+	s.b.mu.Unlock()
 	patience := s.b.frames.hello
 	if s.hurried {
 		patience = s.b.frames.hurried
@@ -246,6 +255,9 @@ func (s *session) finishEnd(ctx context.Context, evs []event, ending []*hold) {
 func (s *session) kill(why string, dead bool) {
 	s.b.mu.Lock()
 	s.killed, s.dead = why, s.dead || dead
+	if s.die != nil {
+		s.die()
+	}
 	s.b.mu.Unlock()
 	s.conn.Close()
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // Whatever touches a file on a network file system may hang beyond SIGKILL, each time with a thread of its own, and the runtime ends the
-// process at 10,000 of them. So there is a slot for each goroutine that may, of the uid's and of everybody's. It belongs to the
-// goroutine and not to the claim: a claim that merely waits has none, or those who wait would keep others from working.
+// process at 10,000 of them, the unit at TasksMax. So there is a slot for each goroutine that may, of the uid's and of everybody's. It belongs
+// to the goroutine and not to the claim: a claim that merely waits has none, or those who wait would keep others from working.
 
 // network reports whether a call on one of r's files may hang.
 func (r *request) network() bool {
@@ -28,11 +28,19 @@ func (b *Broker) apart(ctx context.Context, r *request, work func() []event) {
 }
 
 // inSlot is apart for a goroutine that is r's, and has no slot yet. If r's files may hang it waits for one, which it has until nothing
-// more follows.
+// more follows. What ends a claim ends that wait too, even with the kernel's locks in hand.
 func (b *Broker) inSlot(ctx context.Context, r *request, work func() []event) {
 	if r.mayHang() {
-		if !r.s.acct.enterSlow(ctx, b) {
-			b.giveUp(ctx, r, wire.CodeShutdown)
+		waiting, cancel := b.stoppable(ctx, r)
+		defer cancel()
+		b.mu.Lock()
+		if r.ended == 0 && r.msg.Wait != wire.NonBlock {
+			b.setWaitDeadline(r)
+		}
+		b.mu.Unlock()
+		if !r.s.acct.enterSlow(waiting, b) {
+			r.liftAll()
+			b.giveUp(ctx, r, wire.CodeShutdown) // which closes its files, and so lets go of them
 			return
 		}
 		defer r.s.acct.leaveSlow(b)
@@ -51,23 +59,65 @@ func (b *Broker) tryInSlot(ctx context.Context, r *request, try func() bool) boo
 	return try()
 }
 
-// endApart lets go of a hold of uid on a network file system, in a goroutine of its own. Its slots are others than those of requests: who
-// hangs in claims still gets rid of what he holds elsewhere. A uid that has no connection any more gets an account for that.
-func (b *Broker) endApart(ctx context.Context, uid uint32, end func()) {
+// stoppable gives a context that ends with the request, too.
+func (b *Broker) stoppable(ctx context.Context, r *request) (context.Context, context.CancelFunc) {
+	stoppable, cancel := context.WithCancel(ctx)
 	b.mu.Lock()
-	a := b.accountOf(uid)
-	a.endings++
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	if r.cancel = cancel; r.ended != 0 {
+		cancel()
+	}
+	return stoppable, cancel
+}
+
+// endSlots are the slots for letting go of files of one file system. They are no uid's, since what hangs is the server, and none of a
+// request's: whoever hangs there still gets rid of what he has elsewhere.
+type endSlots struct {
+	slots
+	asked int // how many have a slot or wait for one; guarded by Broker.mu
+}
+
+// endApart lets go of a file on a network file system, in a goroutine of its own; dev is its st_dev.
+func (b *Broker) endApart(ctx context.Context, dev uint64, end func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.endLater(ctx, dev, end)
+}
+
+// endLater is endApart. The caller holds mu.
+func (b *Broker) endLater(ctx context.Context, dev uint64, end func()) {
+	e := b.ends[dev]
+	if e == nil {
+		e = &endSlots{}
+		e.set(endsDev)
+		b.ends[dev] = e
+	}
+	e.asked++
 	b.work.Go(func() {
-		if a.enterEnd(ctx, b) { // not: lockerd ends, and the lock with it
-			defer a.leaveEnd(b)
-		}
 		defer func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			a.endings--
-			b.forgetIdle(a)
+			if e.asked--; e.asked == 0 {
+				delete(b.ends, dev)
+			}
 		}()
+		if !acquireBoth(ctx, &e.slots, &b.gates.ends, 0) {
+			return // lockerd ends, and what it has with it, or has left it to the next
+		}
+		defer e.release()
+		defer b.gates.ends.release()
 		end()
 	})
+}
+
+// apartFrom gives those of holds that are let go of apart, and the others.
+func apartFrom(holds []*hold) (network, local []*hold) {
+	for _, h := range holds {
+		if h.info.network() {
+			network = append(network, h)
+		} else {
+			local = append(local, h)
+		}
+	}
+	return network, local
 }

@@ -68,33 +68,48 @@ func TestWorkThatMayHangHasASlotUntilNothingMoreFollows(t *testing.T) {
 	}
 }
 
-// Who hangs in as many claims as he may still gets rid of what he holds, though so many ends at a time hang at most; his account, which was gone,
-// goes with the last.
-func TestEndsThatHangAreBoundedApartFromClaims(t *testing.T) {
+// What hangs is a server: as many ends as hang there at most keep no other's waiting, and no requests.
+func TestEndsThatHangAreBoundedForEachFileSystem(t *testing.T) {
 	r := newRig(t, nil)
 	b := r.b
 	b.gates.slow.set(0)
-	begun, goOn := make(chan int), make(chan struct{})
-	const holds = slowUID + 1
-	for range holds {
-		b.endApart(t.Context(), 65533, func() {
+	const down, up = 1, 2
+	begun, goOn, other := make(chan int), make(chan struct{}), make(chan struct{})
+	for range endsDev + 1 {
+		b.endApart(t.Context(), down, func() {
 			b.mu.Lock()
-			a := b.accounts[65533]
+			e := b.ends[down]
 			b.mu.Unlock()
-			begun <- a.ends.inUse()
+			begun <- e.inUse()
 			<-goOn
 		})
 	}
-	for range slowUID {
-		<-begun
+	for range endsDev {
+		if n := <-begun; n > endsDev {
+			t.Errorf("%d hang", n)
+		}
 	}
+	b.endApart(t.Context(), up, func() { close(other) })
+	<-other
 	select {
 	case <-begun:
-		t.Errorf("more than %d hang", slowUID)
+		t.Errorf("more than %d hang", endsDev)
 	default:
 	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.endApart(ended, down, func() { t.Error("let go of by a lockerd that has left it to the next") })
+	eventually(t, "who was told to stop has gone", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.ends[down].asked == endsDev+1
+	})
 	close(goOn)
 	<-begun
-	eventually(t, "the account is forgotten", func() bool { return r.use().accounts == 0 && b.gates.ends.inUse() == 0 })
+	eventually(t, "nothing is left", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.ends) == 0 && b.gates.ends.inUse() == 0
+	})
 	b.gates.set(b.limits())
 }

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lookout looks where many paths lead. The way to an allow entry, on which nobody but root can change anything, is walked once for all
-// of them and kept open, so it is for one occasion, and not for two goroutines. Close ends it.
+// Lookout looks where many paths lead. The way to the last mount before an allow entry is walked once for all of them, as Open walks it, and
+// kept open: what is changed on it meanwhile is not seen. So it is for one occasion, and not for two goroutines. Close ends it.
 type Lookout struct {
 	o       *Opener
 	entered map[*root]entered

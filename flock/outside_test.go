@@ -194,10 +194,11 @@ func TestWhoHoldsItIsFoundHoweverBusyTheMachineIs(t *testing.T) {
 	must(t, s.readLocks())
 	must(t, s.keepDevice())
 	s.deadline = time.Time{}
+	s.looked = -1 << 20 // this machine may have more open than an ordinary one
 	s.askNamed()
 	s.askAll()
-	if s.looked < outsideLeast && (len(s.holders) != 1 || s.holders[0].PID != int32(p.pid())) {
-		t.Errorf("got %+v, want pid %d; looked at %d", s.holders, p.pid(), s.looked)
+	if len(s.holders) != 1 || s.holders[0].PID != int32(p.pid()) {
+		t.Errorf("got %+v, want pid %d", s.holders, p.pid())
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 
 // Wait calls try until it says done, and then returns nil: at once, whenever somebody closed, moved, unlinked or changed
 // the file, and on the net besides. It returns ctx.Err() as soon as ctx ends, and os.ErrClosed when the Waiter is closed.
-// try must not block; it is called in this goroutine, never after Wait has returned. With a nil f (an OpenBusy: nothing
+// try must not block, unless ctx ends that, too; it is called in this goroutine, never after Wait has returned. With a nil f (an OpenBusy: nothing
 // could be opened), a file on a network file system, or when the user's inotify watches are used up, only the net is there.
 //
 // Privileged: whoever may read the file decides how often it is closed; hintsPerPoll bounds what that costs us.

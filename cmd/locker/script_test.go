@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 type nohup struct{ *testing.M }
 
 func (n nohup) Run() int {
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP} {
 		if signal.Ignored(s) {
 			signal.Notify(make(chan os.Signal, 1), s) // heard, and not heeded, by us
 		}

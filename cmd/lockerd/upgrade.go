@@ -21,9 +21,13 @@ import (
 // triedAtMost is how long a new program may take to show that it works.
 const triedAtMost = 5 * time.Second
 
+// triedAnew bounds how often in a row an upgrade finds another program than it has tried; there are file systems where each look does.
+const triedAnew = 10
+
 // upgrade is how far one is.
 type upgrade struct {
 	trial   programID  // of what is or was tried
+	anew    int        // how often in a row that had changed when it was to take over
 	tried   chan error // what came of trying the new program; nil: none is being tried
 	ready   bool       // it works: it takes our place as soon as nothing can get lost by that
 	replace int        // pid of the broker that the program before this one started; 0: there is none any more
@@ -127,13 +131,15 @@ func (s *supervisor) goOnUpgrading() {
 			return
 		}
 		u.ready = false
-		if errors.Is(err, errAnother) {
-			s.manager.say("READY=1")
+		s.manager.say("READY=1")
+		if errors.Is(err, errAnother) && u.anew < triedAnew {
+			u.anew++
+			s.logger.Info("upgrade: not taken over, it is tried anew", "reason", err)
 			s.beginUpgrade()
 			return
 		}
+		u.anew = 0
 		s.logger.Error("upgrade failed, everything stays as it is", "error", err)
-		s.manager.say("READY=1")
 		s.upgradeAgain()
 	case u.replace == pid && !u.told:
 		u.told = true
@@ -183,6 +189,9 @@ var errAnother = errors.New("another program has been installed since this one w
 //
 // Privileged: as tryProgram.
 func (s *supervisor) runInPlace(env []string) error {
+	if programAt(s.self) != s.upgrade.trial {
+		return errAnother
+	}
 	defer signal.Notify(s.signals, heeded...)
 	// Until the new program has handlers of its own, a second SIGUSR2 must not kill it: an ignored signal stays ignored through
 	// execve(2), and Go leaves SIGHUP and SIGINT so as well. A SIGHUP lost here is made up for, since the new broker reads the
@@ -194,9 +203,6 @@ func (s *supervisor) runInPlace(env []string) error {
 	signal.Stop(s.signals)
 	if len(s.signals) > 0 {
 		return errSignalled
-	}
-	if programAt(s.self) != s.upgrade.trial {
-		return errAnother
 	}
 	return fmt.Errorf("run %s: %w", s.self, unix.Exec(s.self, os.Args, env))
 }
