@@ -184,7 +184,7 @@ func tblServe(t *testing.T, m mode, all, line int, most time.Duration) time.Dura
 	return processorTime(t) - began
 }
 
-func processorTime(t *testing.T) time.Duration {
+func processorTime(t testing.TB) time.Duration {
 	t.Helper()
 	var used unix.Rusage
 	must(t, unix.Getrusage(unix.RUSAGE_SELF, &used))
