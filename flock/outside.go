@@ -38,7 +38,6 @@ const (
 	outsideFdinfo         = 16 << 10 // bytes read of one descriptor's; its locks come first
 	outsideLocks          = 32 << 20 // bytes read of /proc/locks
 	descriptorsBetweenNow = 16       // clock readings cost too
-	lookedForLines        = 3        // times, where one may have been skipped
 )
 
 // OnlyOpen is the Engine of a Holder that has the file open and no lock on it.
@@ -86,7 +85,10 @@ func newSearch(id ID, atMost searchTime, ours ...int) *search {
 
 // look is the whole search.
 func (s *search) look() error {
-	if err := s.findLines(); err != nil {
+	if err := s.readLocks(); err != nil {
+		return err
+	}
+	if err := s.keepDevice(); err != nil {
 		return err
 	}
 	before := slices.Clone(s.lines)
@@ -96,7 +98,7 @@ func (s *search) look() error {
 	}
 	if len(s.lines) > 0 { // nobody's: perhaps a claim that was undone meanwhile, as ours are that find the file in use
 		again := search{id: s.id, began: s.began, atMost: s.atMost, deadline: s.deadline}
-		if again.findLines() == nil {
+		if again.readLocks() == nil && again.keepDevice() == nil {
 			s.lines = stillThere(s.lines, before, again.lines)
 		}
 	}
@@ -105,19 +107,6 @@ func (s *search) look() error {
 	}
 	s.findClients()
 	return nil
-}
-
-// findLines finds the lines of the file, and looks again for what may have been skipped.
-func (s *search) findLines() error {
-	for range lookedForLines {
-		if err := s.readLocks(); err != nil {
-			return err
-		}
-		if len(s.lines) > 0 || !s.inParts {
-			break
-		}
-	}
-	return s.keepDevice()
 }
 
 // stillThere gives those of left, locks that nobody was found to hold, that are there now, too. The others of before are held by who was
@@ -147,7 +136,6 @@ type search struct {
 	atMost   time.Duration // of it
 	deadline time.Time
 	looked   int        // at processes and descriptors
-	inParts  bool       // /proc/locks was read in several, between which a line may have been skipped
 	lines    []lockLine // of the file, their holders not found yet
 	// doubt: the device in a lock line is not st_dev here, so files of several subvolumes look alike.
 	doubt   bool
@@ -176,8 +164,7 @@ func ProcessorTime() time.Duration {
 }
 
 // readLocks reads the lines about our inode number. The kernel hands out at most a page at a time and counts from the
-// start for each, so a machine with a hundred thousand locks is cut off by the clock, and a lock that ends between two pages has the next
-// one skipped.
+// start for each, so a machine with a hundred thousand locks is cut off by the clock.
 //
 // Privileged: any user decides how many lines there are; outsideLines, outsideLocks and the clock bound them.
 func (s *search) readLocks() error {
@@ -196,7 +183,6 @@ func (s *search) readLocks() error {
 		if err != nil {
 			return pathError("read", "/proc/locks", err)
 		}
-		s.inParts = total > 0 && n > 0 || s.inParts
 		total += n
 		whole := have + n
 		if n > 0 {
