@@ -14,7 +14,7 @@ const (
 	listsUID        = 4               // lists being answered to one uid: each is in memory until its client has read it
 	slowUID         = 128             // requests on file systems that may hang: of each uid,
 	slowAll         = 1024            // and all: each may be a thread that hangs, see slow.go
-	endsDev         = 128             // files that are let go of there: of each file system,
+	endsDev         = 32              // files that are let go of there: of each file system,
 	endsAll         = 1024            // and all
 )
 
@@ -97,8 +97,7 @@ func (a *account) leaveOpen(b *Broker) {
 	a.leave(b, &a.opens, &b.gates.opens)
 }
 
-// enterSlow takes a slot for a request that may hang. While there is none, the session's goroutine waits here, and so
-// its connection is not read.
+// enterSlow takes a slot for what may hang.
 func (a *account) enterSlow(ctx context.Context, b *Broker) bool {
 	return a.enter(ctx, b, &a.slow, &b.gates.slow, 0)
 }

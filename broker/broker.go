@@ -109,7 +109,7 @@ type Broker struct {
 	keeping     keeping
 	guarding    guarding
 	accounts    map[uint32]*account  // by uid, while it has connections or uses something
-	ends        map[uint64]*endSlots // by st_dev, while something is let go of there
+	ends        map[uint64]*endQueue // by st_dev, while something is let go of there
 	early       int                  // connections without a first frame
 	connections int
 	opening     int // files that are being opened
@@ -173,7 +173,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		started: c.Now(), admin: effectiveUID(), waiter: waiter, deaths: deaths,
 		wake:     make(chan struct{}, 1),
 		table:    newTable(tableLimits(c.Policy.Limits)),
-		sessions: map[uint64]*session{}, accounts: map[uint32]*account{}, ends: map[uint64]*endSlots{}, byPath: map[string][]*hold{},
+		sessions: map[uint64]*session{}, accounts: map[uint32]*account{}, ends: map[uint64]*endQueue{}, byPath: map[string][]*hold{},
 		perRule: map[ruleUse]int{}, lost: map[uint64]*lostHold{}, watchers: map[*session]uint32{},
 	}
 	b.gates.set(c.Policy.Limits)

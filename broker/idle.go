@@ -115,16 +115,8 @@ func (b *Broker) awaitIdle(ctx context.Context, r *request, busy int) []event {
 		ended := r.ended != 0
 		b.mu.Unlock()
 		if err != nil && errors.Is(err, waiting.Err()) && !ended && ctx.Err() == nil {
-			stoppable, cancel := b.stoppable(ctx, r)
-			defer cancel()
-			if !b.tryInSlot(stoppable, r, func() bool { busy, err = r.lockFiles(); return true }) { // the hint may have been lost: one look at the end
-				b.giveUp(ctx, r, wire.CodeShutdown)
-				return
-			}
-			if errors.Is(err, flock.ErrBusy) {
-				b.runAll(ctx, b.busyOutside(ctx, r, busy))
-				return
-			}
+			b.inSlot(ctx, r, func() []event { return b.lastLook(ctx, r) })
+			return
 		}
 		switch {
 		case err == nil:
@@ -141,4 +133,17 @@ func (b *Broker) awaitIdle(ctx context.Context, r *request, busy int) []event {
 		}
 	})
 	return nil
+}
+
+// lastLook is for the end of that moment: the hint may have been lost.
+func (b *Broker) lastLook(ctx context.Context, r *request) []event {
+	busy, err := r.lockFiles()
+	switch {
+	case err == nil:
+		keeper.Step("grant.locked")
+		return b.lookAgain(ctx, r)
+	case errors.Is(err, flock.ErrBusy):
+		return b.busyOutside(ctx, r, busy)
+	}
+	return b.notLocked(ctx, r, busy, err)
 }

@@ -278,10 +278,10 @@ func (b *Broker) pauseForKeeper(ctx context.Context, r *request) []event {
 			return
 		}
 		if r.mayHang() {
-			r.liftAll() // its files are closed apart
-		} else {
-			r.unlockFiles(len(r.files))
+			b.withoutLocks(ctx, r, func() { b.giveUp(ctx, r, wire.CodeUnavailable) })
+			return
 		}
+		r.unlockFiles(len(r.files))
 		b.giveUp(ctx, r, wire.CodeUnavailable)
 	})
 	return nil

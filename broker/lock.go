@@ -42,12 +42,16 @@ func (b *Broker) lock(ctx context.Context, s *session, id uint32, m *wire.Lock) 
 	}
 	if slices.ContainsFunc(m.Paths, r.regime.opener.Network) {
 		// Opening and locking there can hang beyond SIGKILL: never in the session's own goroutine.
-		if !s.acct.enterSlow(s.alive, b) {
-			code := wire.CodeCanceled // its client has died
-			if ctx.Err() != nil {
-				code = wire.CodeShutdown
-			}
-			b.giveUp(ctx, r, code)
+		got, unavailable := b.awaitSlot(s.alive, r)
+		switch {
+		case unavailable != nil:
+			b.run(ctx, b.refuse(r, unavailable))
+			return
+		case !got && ctx.Err() == nil:
+			b.giveUp(ctx, r, wire.CodeCanceled) // its client has died, unless something else has ended it
+			return
+		case !got:
+			b.giveUp(ctx, r, wire.CodeShutdown)
 			return
 		}
 		b.work.Go(func() {

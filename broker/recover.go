@@ -276,9 +276,6 @@ func tableMode(g *audit.Record) mode {
 	return exclusive
 }
 
-// noDev stands for the file systems of descriptors that nothing is asked about any more.
-const noDev = 0
-
 // closeAside is closeEntry, for which nobody waits where it may hang.
 func (x *restoring) closeAside(e keeper.Entry) {
 	if e.Lock >= 0 && x.rules.Load().opener.Network(flock.NameOf(e.Lock)) {

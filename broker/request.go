@@ -132,7 +132,7 @@ func (r *request) closeFiles() {
 		case f == nil:
 			continue
 		case f.Network:
-			r.s.b.endApart(context.Background(), f.ID.Dev, func() { f.Close() })
+			r.s.b.closeApart(f)
 		default:
 			f.Close()
 		}

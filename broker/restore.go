@@ -37,7 +37,8 @@ type restoring struct {
 	last      uint64              // number of the last record
 	silent    map[uint64]int      // files that have not been claimed in time, by st_dev as it was
 	silentAll int
-	failed    error // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
+	waited    time.Duration // for network file systems, in all
+	failed    error         // a shortage: it does not say that a lock is lost, so the start is given up, and the next one tries again
 }
 
 // restore is the whole start.

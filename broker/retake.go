@@ -136,9 +136,10 @@ func enginesOf(g *audit.Record) (e flock.Engines) {
 // restsOnIdle reports whether nobody else had the file open when it was granted.
 func restsOnIdle(g *audit.Record) bool { return slices.Contains(g.Rests, wire.RestIdle.Names()[0]) }
 
-// A server may be down since before, and nobody is served until all old holds are dealt with. So the first networkPatiences that do not answer
-// may keep lockerd from starting for networkPatience each, and each further one for networkMoment; all of it stays below what a service
-// manager waits for a start (90 s). Each that does not answer has a thread of its own, see slow.go: where so many have not, no more are tried.
+// A server may be down since before, or slow, and nobody is served until all old holds are dealt with. So each may keep lockerd from starting
+// for networkPatience until networkPatiences of that are used up, by answers as well, and then for networkMoment; what does not answer at all
+// is below what a service manager waits for a start (90 s) by that. Each of these has a thread of its own, see slow.go: where so many have
+// not answered, no more are tried.
 const (
 	networkPatience  = 5 * time.Second
 	networkPatiences = 3
@@ -189,9 +190,11 @@ func (x *restoring) within(dev uint64, try func() (*flock.File, string, error)) 
 		done <- result{f, text, err}
 	})
 	patience := x.times.server
-	if x.silentAll >= networkPatiences {
+	if x.waited >= networkPatiences*patience {
 		patience = networkMoment
 	}
+	began := time.Now()
+	defer func() { x.waited += time.Since(began) }()
 	over := time.NewTimer(patience)
 	defer over.Stop()
 	select {

@@ -61,6 +61,26 @@ func TestAServerThatDoesNotAnswerKeepsLockerdFromStartingForAMomentOnly(t *testi
 	})
 }
 
+// A server that does answer, and takes its time for each, keeps lockerd no longer.
+func TestAServerThatIsSlowKeepsLockerdFromStartingNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &restoring{Broker: &Broker{times: theTimes}, silent: map[uint64]int{}}
+		began, answered := time.Now(), 0
+		for range networkSilent {
+			if _, text, _ := x.within(1, func() (*flock.File, string, error) {
+				<-time.After(networkPatience - 1)
+				return nil, "as it is", nil
+			}); text == "as it is" {
+				answered++
+			}
+		}
+		if took := time.Since(began); answered != networkPatiences+1 || took > (networkPatiences+1)*networkPatience+networkSilent*networkMoment {
+			t.Errorf("%d answered in %v", answered, took)
+		}
+		x.work.Wait()
+	})
+}
+
 // What is claimed after it was given up is let go of.
 func TestALockThatComesTooLateIsNotKept(t *testing.T) {
 	r := newRig(t, nil)

@@ -98,6 +98,9 @@ func (b *Broker) handOver() error {
 	sessions := make([]*session, 0, len(b.sessions))
 	for _, s := range b.sessions {
 		sessions = append(sessions, s)
+		if s.die != nil {
+			s.die()
+		}
 		for _, r := range s.requests {
 			if r.cancel != nil {
 				r.cancel()

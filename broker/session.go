@@ -27,7 +27,7 @@ type session struct {
 	version uint8           // of the protocol; 0 before the Hello. Written by the session's goroutine alone, before any request
 	asked   bool            // something was asked for over it. Likewise
 	resumed bool            // it goes on from a session of an earlier run. Likewise
-	alive   context.Context // of the session's goroutine, for what it waits for: ends when the connection is closed by us, or its process has died
+	alive   context.Context // of the session's goroutine: ends when we close the connection, or its process has died. A field, since that is told from outside
 
 	// Guarded by Broker.mu.
 	requests map[uint32]*request // Lock requests without a final answer

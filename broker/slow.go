@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"slices"
+	"time"
 
 	"locker/flock"
 	"locker/wire"
@@ -30,22 +31,77 @@ func (b *Broker) apart(ctx context.Context, r *request, work func() []event) {
 // inSlot is apart for a goroutine that is r's, and has no slot yet. If r's files may hang it waits for one, which it has until nothing
 // more follows. What ends a claim ends that wait too, even with the kernel's locks in hand.
 func (b *Broker) inSlot(ctx context.Context, r *request, work func() []event) {
-	if r.mayHang() {
-		waiting, cancel := b.stoppable(ctx, r)
-		defer cancel()
-		b.mu.Lock()
-		if r.ended == 0 && r.msg.Wait != wire.NonBlock {
-			b.setWaitDeadline(r)
-		}
-		b.mu.Unlock()
-		if !r.s.acct.enterSlow(waiting, b) {
-			r.liftAll()
-			b.giveUp(ctx, r, wire.CodeShutdown) // which closes its files, and so lets go of them
+	if !r.mayHang() {
+		b.runFor(ctx, r, work())
+		return
+	}
+	got, unavailable := b.awaitSlot(ctx, r)
+	if got {
+		defer r.s.acct.leaveSlow(b)
+		b.runFor(ctx, r, work())
+		return
+	}
+	b.withoutLocks(ctx, r, func() {
+		if unavailable != nil {
+			b.runAll(ctx, b.refuse(r, unavailable))
 			return
 		}
-		defer r.s.acct.leaveSlow(b)
+		b.giveUp(ctx, r, wire.CodeShutdown)
+	})
+}
+
+// awaitSlot waits for a slot until ctx or the request ends; the time that it may wait counts meanwhile. Who does not want to wait for
+// others waits for it as for a slot to open files in: it is not somebody who has the file. A session's goroutine may wait here too; its
+// connection is not read meanwhile.
+func (b *Broker) awaitSlot(ctx context.Context, r *request) (got bool, unavailable *wire.Error) {
+	waiting, cancel := b.stoppable(ctx, r)
+	defer cancel()
+	patience := time.Duration(0)
+	b.mu.Lock()
+	armed := r.due.armed()
+	switch {
+	case r.msg.Wait == wire.NonBlock:
+		patience = b.times.open
+	case r.ended == 0:
+		b.setWaitDeadline(r)
 	}
-	b.runFor(ctx, r, work())
+	b.mu.Unlock()
+	if !r.s.acct.enter(waiting, b, &r.s.acct.slow, &b.gates.slow, patience) {
+		if waiting.Err() == nil {
+			return false, &wire.Error{Code: wire.CodeUnavailable, Path: r.msg.Paths[0], Text: "too many requests work on file systems that do not answer at the moment"}
+		}
+		return false, nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r.ended == 0 && !armed {
+		b.deadlines.remove(&r.due)
+	}
+	return true, nil
+}
+
+// withoutLocks ends a claim that may hang, and has no slot, when its files are not locked any more: whose turn is next is not to take our own
+// locks for somebody else's.
+func (b *Broker) withoutLocks(ctx context.Context, r *request, end func()) {
+	r.liftAll()
+	b.endApart(ctx, r.slowDev(), func() {
+		for i, f := range r.files {
+			if f != nil && (i >= len(r.covered) || !r.covered[i]) {
+				f.Unlock()
+			}
+		}
+		end()
+	})
+}
+
+// slowDev is the st_dev of a file of r's that may hang.
+func (r *request) slowDev() uint64 {
+	for _, f := range r.files {
+		if f != nil && f.Network {
+			return f.ID.Dev
+		}
+	}
+	return noDev
 }
 
 // tryInSlot makes one try of many, between which r's goroutine waits without a slot; false also if ctx ends before there is one.
@@ -70,14 +126,23 @@ func (b *Broker) stoppable(ctx context.Context, r *request) (context.Context, co
 	return stoppable, cancel
 }
 
-// endSlots are the slots for letting go of files of one file system. They are no uid's, since what hangs is the server, and none of a
-// request's: whoever hangs there still gets rid of what he has elsewhere.
-type endSlots struct {
-	slots
-	asked int // how many have a slot or wait for one; guarded by Broker.mu
+// noDev stands for the file systems of descriptors that nothing is asked about any more.
+const noDev = 0
+
+// endQueue is what is to be let go of on one file system, in its order, endsDev at a time. These are no uid's slots, since what hangs is the
+// server, and none of a request's: whoever hangs there still gets rid of what he has elsewhere.
+type endQueue struct {
+	left    []slowEnd
+	working int
 }
 
-// endApart lets go of a file on a network file system, in a goroutine of its own; dev is its st_dev.
+type slowEnd struct {
+	ctx context.Context
+	end func()
+}
+
+// endApart lets go of a file on a network file system, in a goroutine of its own; dev is its st_dev. If ctx ends before its turn comes,
+// lockerd ends, and what it has with it, or has left it to the next.
 func (b *Broker) endApart(ctx context.Context, dev uint64, end func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,27 +151,47 @@ func (b *Broker) endApart(ctx context.Context, dev uint64, end func()) {
 
 // endLater is endApart. The caller holds mu.
 func (b *Broker) endLater(ctx context.Context, dev uint64, end func()) {
-	e := b.ends[dev]
-	if e == nil {
-		e = &endSlots{}
-		e.set(endsDev)
-		b.ends[dev] = e
+	q := b.ends[dev]
+	if q == nil {
+		q = &endQueue{}
+		b.ends[dev] = q
 	}
-	e.asked++
-	b.work.Go(func() {
-		defer func() {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if e.asked--; e.asked == 0 {
+	q.left = append(q.left, slowEnd{ctx, end})
+	if q.working < endsDev {
+		q.working++
+		b.work.Go(func() { b.workOff(dev, q) })
+	}
+}
+
+// workOff lets go of what is left on one file system.
+func (b *Broker) workOff(dev uint64, q *endQueue) {
+	for {
+		b.mu.Lock()
+		if len(q.left) == 0 {
+			if q.working--; q.working == 0 {
 				delete(b.ends, dev)
 			}
-		}()
-		if !acquireBoth(ctx, &e.slots, &b.gates.ends, 0) {
-			return // lockerd ends, and what it has with it, or has left it to the next
+			b.mu.Unlock()
+			return
 		}
-		defer e.release()
-		defer b.gates.ends.release()
-		end()
+		next := q.left[0]
+		q.left = q.left[1:]
+		b.mu.Unlock()
+		if b.gates.ends.acquire(next.ctx, 0) {
+			next.end()
+			b.gates.ends.release()
+		}
+	}
+}
+
+// closeApart closes a file that is nobody's hold. Until then its descriptor counts among those that clients make us use.
+func (b *Broker) closeApart(f *flock.File) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.opening++
+	b.endLater(context.Background(), f.ID.Dev, func() {
+		f.Close()
+		b.endOpening(1)
 	})
 }
 

@@ -97,30 +97,40 @@ func TestWhoWaitsOutsideTriesWithASlot(t *testing.T) {
 	eventually(t, "the slot is given back", func() bool { return a.slow.inUse() == 0 && r.b.gates.slow.inUse() == 0 })
 }
 
-// Who lets go of files one of which hangs has let go of the others at once, whatever else of his hangs; the answer comes with the last.
+// Of files of which one hangs, the others are let go of at once, whatever else of his hangs, when they are unlocked and when their holder
+// goes; an unlock is answered with the last.
 func TestAFileThatHangsKeepsNoOtherFromBeingLetGoOf(t *testing.T) {
-	r := newRig(t, nil)
-	hangs, local := r.file("hangs"), r.file("local")
-	p, next := r.dial(), r.dial()
-	g := p.granted(attached(hangs, local))
-	r.b.mu.Lock()
-	r.b.table.byID(g[0].ID).info.file.Network = true
-	r.b.mu.Unlock()
-	answers := r.allHang()
-	defer answers()
-	r.b.gates.ends.set(0)
-	all := p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{hangs, local}})
-	next.granted(attached(local))
-	id := next.send(attached(hangs))
-	next.queued(id)
-	if p.isAnswered(all) {
-		t.Error("answered before all are let go of")
+	for _, goes := range []bool{false, true} {
+		r := newRig(t, nil)
+		hangs, local := r.file("hangs"), r.file("local")
+		p, next := r.dial(), r.dial()
+		g := p.granted(attached(hangs, local))
+		r.b.mu.Lock()
+		r.b.table.byID(g[0].ID).info.file.Network = true
+		r.b.mu.Unlock()
+		answers := r.allHang()
+		r.b.gates.ends.set(0)
+		var all uint32
+		if goes {
+			p.conn.Close()
+		} else {
+			all = p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{hangs, local}})
+		}
+		next.granted(attached(local))
+		id := next.send(attached(hangs))
+		next.queued(id)
+		if !goes && p.isAnswered(all) {
+			t.Error("answered before all are let go of")
+		}
+		r.b.gates.ends.set(endsAll)
+		if !goes {
+			if m, ok := p.answer(all).(*wire.Released); !ok {
+				t.Errorf("%+v", m)
+			}
+		}
+		grants(t, next.answer(id))
+		answers()
 	}
-	r.b.gates.ends.set(endsAll)
-	if m, ok := p.answer(all).(*wire.Released); !ok {
-		t.Errorf("%+v", m)
-	}
-	grants(t, next.answer(id))
 }
 
 // Each that hangs is a thread, which systemd counts.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"testing"
+	"time"
 
 	"locker/flock"
 	"locker/wire"
@@ -68,25 +69,22 @@ func TestWorkThatMayHangHasASlotUntilNothingMoreFollows(t *testing.T) {
 	}
 }
 
-// What hangs is a server: as many ends as hang there at most keep no other's waiting, and no requests.
+// What hangs is a server: as many ends as hang there at most keep no other's waiting, and no requests. They are worked off in their order.
 func TestEndsThatHangAreBoundedForEachFileSystem(t *testing.T) {
 	r := newRig(t, nil)
 	b := r.b
 	b.gates.slow.set(0)
-	const down, up = 1, 2
+	const down, up, all = 1, 2, 3 * endsDev
 	begun, goOn, other := make(chan int), make(chan struct{}), make(chan struct{})
-	for range endsDev + 1 {
+	for i := range all {
 		b.endApart(t.Context(), down, func() {
-			b.mu.Lock()
-			e := b.ends[down]
-			b.mu.Unlock()
-			begun <- e.inUse()
+			begun <- i
 			<-goOn
 		})
 	}
 	for range endsDev {
-		if n := <-begun; n > endsDev {
-			t.Errorf("%d hang", n)
+		if i := <-begun; i >= endsDev {
+			t.Errorf("number %d is begun before those before it", i)
 		}
 	}
 	b.endApart(t.Context(), up, func() { close(other) })
@@ -96,20 +94,70 @@ func TestEndsThatHangAreBoundedForEachFileSystem(t *testing.T) {
 		t.Errorf("more than %d hang", endsDev)
 	default:
 	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	b.endApart(ended, down, func() { t.Error("let go of by a lockerd that has left it to the next") })
-	eventually(t, "who was told to stop has gone", func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return b.ends[down].asked == endsDev+1
-	})
+	if n := b.gates.ends.inUse(); n > endsDev+1 {
+		t.Errorf("%d slots are taken", n)
+	}
 	close(goOn)
-	<-begun
+	for range all - endsDev {
+		<-begun
+	}
 	eventually(t, "nothing is left", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return len(b.ends) == 0 && b.gates.ends.inUse() == 0
 	})
+	// With no slot at all, who was told to stop leaves it to the next lockerd.
+	b.gates.ends.set(0)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.endApart(ended, down, func() { t.Error("let go of though it is the next one's") })
+	b.work.Wait()
 	b.gates.set(b.limits())
+}
+
+// Who does not want to wait waits for a slot for a moment, and is told; his claim is not somebody's who has the file.
+func TestWhoDoesNotWaitIsToldThatOthersHang(t *testing.T) {
+	r := newRig(t, nil)
+	r.b.times.open = time.Millisecond
+	a := newAccount(65533, r.b.limits())
+	a.slow.set(0)
+	q := r.onNetwork(a)
+	q.msg = &wire.Lock{Wait: wire.NonBlock, Paths: []string{"/a"}}
+	if got, e := r.b.awaitSlot(t.Context(), q); got || e == nil || e.Code != wire.CodeUnavailable || e.Path != "/a" {
+		t.Errorf("%v, %+v", got, e)
+	}
+	a.slow.set(1)
+	if got, e := r.b.awaitSlot(t.Context(), q); !got || e != nil || a.slow.inUse() != 1 {
+		t.Errorf("%v, %+v", got, e)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got, e := r.b.awaitSlot(ended, q); got || e != nil {
+		t.Errorf("ended: %v, %+v", got, e)
+	}
+}
+
+// A file that is nobody's hold is closed apart, since that may hang, and its descriptor counts until it is.
+func TestFilesThatMayHangAreClosedApart(t *testing.T) {
+	r := newRig(t, nil)
+	f, err := r.b.rules.Load().opener.Open(r.file("a"), flock.Want{Mode: flock.Exclusive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Network = true
+	q := r.onNetwork(newAccount(65533, r.b.limits()))
+	q.files = []*flock.File{f}
+	r.b.gates.ends.set(0)
+	q.closeFiles()
+	r.b.mu.Lock()
+	n := r.b.descriptors()
+	r.b.mu.Unlock()
+	if n != 1 || f.FD() < 0 {
+		t.Errorf("%d descriptors counted, number %d", n, f.FD())
+	}
+	r.b.gates.ends.set(endsAll)
+	r.b.work.Wait()
+	if n := r.use().books; n != 0 || f.FD() >= 0 {
+		t.Errorf("%d books, descriptor %d", n, f.FD())
+	}
 }

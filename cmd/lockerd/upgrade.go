@@ -103,6 +103,7 @@ func tryProgram(program string, o options) error {
 func (s *supervisor) tried(err error) {
 	s.upgrade.tried = nil
 	if err != nil {
+		s.upgrade.anew = 0
 		s.logger.Error("upgrade refused, everything stays as it is", "error", err)
 		s.upgradeAgain()
 		return
