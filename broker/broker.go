@@ -112,7 +112,7 @@ type Broker struct {
 	ends        map[uint64]*endQueue // by st_dev, while something is let go of there
 	early       int                  // connections without a first frame
 	connections int
-	opening     int // files that are being opened
+	opening     int // files that are being opened, or closed apart
 	byPath      map[string][]*hold
 	perRule     map[ruleUse]int // holds, and files that claims ask for
 	deadlines   deadlines

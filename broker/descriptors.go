@@ -12,7 +12,7 @@ import (
 var errShortOfDescriptors = errors.New("lockerd is short of file descriptors")
 
 // descriptors says how many clients make us use: each connection has its socket and its pidfd, each file that is held,
-// waited for or being opened its own. The caller holds mu.
+// waited for, being opened or closed apart its own. The caller holds mu.
 func (b *Broker) descriptors() int {
 	return 2*b.connections + b.table.files() + b.opening
 }

@@ -197,6 +197,9 @@ func (b *Broker) closeApart(f *flock.File) {
 
 // apartFrom gives those of holds that are let go of apart, and the others.
 func apartFrom(holds []*hold) (network, local []*hold) {
+	if !slices.ContainsFunc(holds, func(h *hold) bool { return h.info.network() }) {
+		return nil, holds // as nearly always
+	}
 	for _, h := range holds {
 		if h.info.network() {
 			network = append(network, h)

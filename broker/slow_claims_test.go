@@ -102,11 +102,13 @@ func TestWhoWaitsOutsideTriesWithASlot(t *testing.T) {
 func TestAFileThatHangsKeepsNoOtherFromBeingLetGoOf(t *testing.T) {
 	for _, goes := range []bool{false, true} {
 		r := newRig(t, nil)
-		hangs, local := r.file("hangs"), r.file("local")
+		hangs, too, local := r.file("hangs"), r.file("hangs too"), r.file("local")
 		p, next := r.dial(), r.dial()
-		g := p.granted(attached(hangs, local))
+		g := p.granted(attached(hangs, too, local))
 		r.b.mu.Lock()
-		r.b.table.byID(g[0].ID).info.file.Network = true
+		for _, grant := range g[:2] {
+			r.b.table.byID(grant.ID).info.file.Network = true
+		}
 		r.b.mu.Unlock()
 		answers := r.allHang()
 		r.b.gates.ends.set(0)
@@ -114,7 +116,7 @@ func TestAFileThatHangsKeepsNoOtherFromBeingLetGoOf(t *testing.T) {
 		if goes {
 			p.conn.Close()
 		} else {
-			all = p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{hangs, local}})
+			all = p.send(&wire.Unlock{By: wire.ByPath, Paths: []string{hangs, too, local}})
 		}
 		next.granted(attached(local))
 		id := next.send(attached(hangs))
@@ -129,6 +131,10 @@ func TestAFileThatHangsKeepsNoOtherFromBeingLetGoOf(t *testing.T) {
 			}
 		}
 		grants(t, next.answer(id))
+		next.granted(attached(too))
+		if !goes && p.isAnswered(all) {
+			t.Error("answered twice")
+		}
 		answers()
 	}
 }

@@ -82,6 +82,11 @@ func TestEndsThatHangAreBoundedForEachFileSystem(t *testing.T) {
 			<-goOn
 		})
 	}
+	b.mu.Lock()
+	if q := b.ends[down]; q.working != endsDev || len(q.left) < all-endsDev {
+		t.Errorf("%d are worked on, %d are left", q.working, len(q.left))
+	}
+	b.mu.Unlock()
 	for range endsDev {
 		if i := <-begun; i >= endsDev {
 			t.Errorf("number %d is begun before those before it", i)
@@ -135,6 +140,32 @@ func TestWhoDoesNotWaitIsToldThatOthersHang(t *testing.T) {
 	if got, e := r.b.awaitSlot(ended, q); got || e != nil {
 		t.Errorf("ended: %v, %+v", got, e)
 	}
+}
+
+// A claim that ends without a slot, its locks in hand, has let go of them before others have their turn.
+func TestWhoEndsWithoutASlotHasLetGoOfHisLocks(t *testing.T) {
+	r := newRig(t, nil)
+	opener := r.b.rules.Load().opener
+	path := r.file("a")
+	f, err := opener.Open(path, flock.Want{Mode: flock.Exclusive})
+	if err == nil {
+		err = f.TryLock(flock.Exclusive)
+	}
+	next, nextErr := opener.Open(path, flock.Want{Mode: flock.Exclusive})
+	if err != nil || nextErr != nil {
+		t.Fatal(err, nextErr)
+	}
+	defer next.Close()
+	f.Network = true
+	q := r.onNetwork(newAccount(65533, r.b.limits()))
+	q.files = []*flock.File{f}
+	free := make(chan error, 1)
+	r.b.withoutLocks(t.Context(), q, func() { free <- next.TryLock(flock.Exclusive) })
+	if err := <-free; err != nil {
+		t.Errorf("whose turn is next: %v", err)
+	}
+	q.closeFiles()
+	r.b.work.Wait()
 }
 
 // A file that is nobody's hold is closed apart, since that may hang, and its descriptor counts until it is.
